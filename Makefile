@@ -1,0 +1,48 @@
+# haina (海纳): two targets for everyone (run, test), the rest for developers.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: run test lint native fuzz bench wheel clean
+
+run: $(VENV)/installed                ## install and talk to the embedded model
+	@$(BIN)/haina
+
+test: $(VENV)/tested                  ## install what the tests need and pass them
+	$(BIN)/pytest
+
+lint: $(VENV)/tested
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+native:                               ## compile native/ in place, for work on the source tree
+	cmake -S . -B build/native -DCMAKE_BUILD_TYPE=Release
+	cmake --build build/native -j2
+	cmake --install build/native --prefix .
+
+fuzz: $(VENV)/tested                  ## the readers against mutated bytes, the full dose
+	HAINA_FUZZ=20000 $(BIN)/pytest tests/checkpoint/test_fuzz.py tests/text
+
+bench: $(VENV)/tested
+	$(BIN)/python bench/native.py
+
+wheel:
+	$(PYTHON) -m pip wheel --no-deps -w dist .
+
+clean:
+	rm -rf build dist $(VENV)
+
+SOURCES := pyproject.toml CMakeLists.txt $(shell find haina -type f -not -path '*/__pycache__/*' -not -name '*.so')
+
+$(VENV)/bin/python:
+	@$(PYTHON) -m venv $(VENV) >&2
+
+$(VENV)/installed: $(VENV)/bin/python $(SOURCES)
+	@echo "haina: installing into $(VENV) · 正在安装到 $(VENV)" >&2
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check . >&2
+	@touch $@
+
+$(VENV)/tested: $(VENV)/bin/python constraints.txt $(SOURCES)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt '.[dev]'
+	@touch $@ $(VENV)/installed

@@ -1,0 +1,1 @@
+"""Raw text → documents → packed rows of tokens."""

@@ -1,0 +1,1 @@
+"""Checkpoint → tokens. Ids in, ids out: no text, no HTTP, no policy."""

@@ -1,0 +1,110 @@
+"""Memory: how many bytes a checkpoint needs before it answers, and how many this machine has to give.
+
+Estimates from shapes, made before anything is loaded, so that a model which does not fit is refused instead of
+freezing the machine. It does not read weights and does not know who asks.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import re
+import sys
+from pathlib import Path
+from typing import Literal
+
+from haina.engine.engine import CHUNK_TOKENS
+from haina.model.config import ModelConfig
+
+CACHE_ITEM_BYTES = 2  # keys and values are kept as F16
+PROCESS_BYTES = 96 << 20  # Python, NumPy, SentencePiece and prompt_toolkit, without any weights (measured: 70–90 MB)
+
+
+def weight_bytes(config: ModelConfig, *, item_bytes: int, bits: Literal[16, 8]) -> int:
+    """Bytes of the weights in memory. `item_bytes`: of an element in the files (2 for F16 and BF16).
+
+    16: as they are stored, vectors in float32. 8: a byte for each element of a matrix, a float32 for each row.
+    A NormHead is computed in float32 when it is not rounded to 8 bits.
+    """
+    total = 0
+    for name, shape in config.tensor_shapes().items():
+        rows, cols = shape if len(shape) == 2 else (1, shape[0])
+        folded = name == "lm_head.weight" and config.head == "normed"
+        if len(shape) == 1:
+            total += 4 * cols
+        elif bits == 8 or item_bytes == 1:
+            total += rows * (cols + 4)
+        else:
+            total += rows * cols * (4 if folded else item_bytes)
+    return total
+
+
+def needed_bytes(config: ModelConfig, weight_bytes: int, *, tokens: int) -> int:
+    """Bytes to answer with `tokens` tokens of context: the weights, the cache, one batch, and the process."""
+    cache = tokens * config.kv_bytes_per_token(CACHE_ITEM_BYTES)
+    widths = 8 * config.hidden_size + 3 * config.intermediate_size + 2 * tokens
+    batch = 4 * min(CHUNK_TOKENS, tokens) * widths + 8 * 6 * config.vocab_size  # the sampler works in float64
+    return weight_bytes + cache + batch + PROCESS_BYTES
+
+
+def available_bytes() -> int | None:
+    """Bytes that can be taken without swapping; None where the system does not say.
+
+    Memory that holds cached files counts as available: the system gives it up, and weights are such files.
+    """
+    if sys.platform == "darwin":
+        return _macos()
+    if sys.platform == "win32":
+        return _windows()
+    found = [n for n in (_meminfo(), _cgroup()) if n is not None]
+    return min(found, default=None)
+
+
+def _meminfo() -> int | None:
+    match = re.search(r"^MemAvailable:\s+(\d+) kB", _read("/proc/meminfo"), re.MULTILINE)
+    return int(match[1]) << 10 if match else None
+
+
+def _cgroup() -> int | None:
+    """What a container leaves, which /proc/meminfo does not know (Linux Documentation/admin-guide/cgroup-v2.rst)."""
+    folder = "/sys/fs/cgroup/"
+    limit, used = _read(folder + "memory.max").strip(), _read(folder + "memory.current").strip()
+    if not (limit.isdigit() and used.isdigit()):
+        return None
+    files = re.search(r"^inactive_file (\d+)$", _read(folder + "memory.stat"), re.MULTILINE)
+    return max(0, int(limit) - int(used) + (int(files[1]) if files else 0))
+
+
+def _read(file: str) -> str:
+    try:
+        return Path(file).read_text("ascii")
+    except OSError:
+        return ""
+
+
+def _macos() -> int | None:
+    """The share of memory that `memory_pressure` calls free, of all there is."""
+    system = ctypes.CDLL(None)
+    total, percent = ctypes.c_uint64(), ctypes.c_uint32()
+    for name, value in ((b"hw.memsize", total), (b"kern.memorystatus_level", percent)):
+        size = ctypes.c_size_t(ctypes.sizeof(value))
+        if system.sysctlbyname(name, ctypes.byref(value), ctypes.byref(size), None, ctypes.c_size_t(0)):
+            return None
+    return total.value * percent.value // 100
+
+
+class _MemoryStatus(ctypes.Structure):
+    """MEMORYSTATUSEX of the Windows API (sysinfoapi.h)."""
+
+    _fields_ = (
+        ("length_bytes", ctypes.c_uint32),
+        ("load_percent", ctypes.c_uint32),
+        ("total_bytes", ctypes.c_uint64),
+        ("available_bytes", ctypes.c_uint64),
+        ("rest", ctypes.c_uint64 * 5),
+    )
+
+
+def _windows() -> int | None:
+    status = _MemoryStatus(length_bytes=ctypes.sizeof(_MemoryStatus))
+    known = ctypes.CDLL("kernel32").GlobalMemoryStatusEx(ctypes.byref(status))
+    return int(status.available_bytes) if known else None

@@ -1,0 +1,72 @@
+"""NativeRunner: a checkpoint's mapped tensors as pointers for native/forward.cpp. No torch, and no copies
+of 16-bit weights.
+"""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+
+from haina.checkpoint.checkpoint import Checkpoint
+from haina.checkpoint.raw import Raw
+from haina.engine.runner import Step
+from haina.native.binding import Matrix, NativeCache, NativeModel, forward
+from haina.native.reference import quantize_rows
+
+PAGE_TOKENS = 32
+
+
+class NativeRunner:
+    """The network on the CPU. `bits` 16 takes weights as they are stored, 8 rounds every matrix row by row."""
+
+    def __init__(
+        self, checkpoint: Checkpoint, *, bits: int, cache_tokens: int, cache_dtype: str, threads: int | None
+    ):
+        config = checkpoint.config
+        self.threads = threads or os.cpu_count() or 1
+        self.page_tokens = PAGE_TOKENS
+        self.pages = -(-cache_tokens // PAGE_TOKENS)
+        slopes = np.array(config.alibi_slopes(), np.float32) if config.position == "alibi" else None
+        self.model = NativeModel(
+            hidden_size=config.hidden_size,
+            intermediate_size=config.intermediate_size,
+            num_hidden_layers=config.num_hidden_layers,
+            num_attention_heads=config.num_attention_heads,
+            num_key_value_heads=config.num_key_value_heads,
+            head_dim=config.head_dim,
+            vocab_size=config.vocab_size,
+            rms_norm_eps=config.rms_norm_eps,
+            rope_theta=config.rope_theta,
+            rotary_dim=config.rotary_dim,
+            slopes_H=slopes,
+            tensors={name: _pointer(raw, bits) for name, raw in checkpoint.tensors()},
+        )
+        self.cache = NativeCache(self.model, pages=self.pages, page_tokens=PAGE_TOKENS, dtype=cache_dtype)
+
+    def step(self, step: Step) -> np.ndarray:
+        nothing = np.zeros(0, np.int32)
+        result = forward(
+            self.model,
+            self.cache,
+            ids=step.ids_N,
+            at=step.at_N,
+            row_start_B1=step.row_start_B1,
+            pages=step.pages,
+            page_start_B1=step.page_start_B1,
+            want=nothing if step.hidden else step.want_M,
+            hidden=step.want_M if step.hidden else None,
+            threads=self.threads,
+        )
+        return result[1] if step.hidden else result
+
+
+def _pointer(raw: Raw, bits: int) -> Matrix | np.ndarray:
+    """A vector as float32; a matrix as it lies in the file, or rounded to int8."""
+    if len(raw.shape) == 1:
+        return raw.float32()
+    rows, cols = raw.shape
+    if bits == 8 and raw.dtype != "I8":
+        data, scale = quantize_rows(raw.float32())
+        return Matrix("I8", data.view(np.uint8).reshape(-1), rows, cols, scale)
+    return Matrix(raw.dtype, raw.data, rows, cols, raw.scale)

@@ -1,0 +1,122 @@
+"""Logits → the next id: penalty, temperature, top-k, top-p, min-p, in the order and with the meaning of
+Hugging Face's processors, under which published generation settings were chosen.
+
+A request's draws come from its own generator, one uniform number a token, so they depend on its seed and
+logits alone. It does not know text, other requests or where logits come from.
+Sources: huggingface/transformers generation/logits_process.py (v4.29 for Baichuan's settings, v5 for min-p).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from haina.wording import say
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the next token is chosen. `temperature` 0 is greedy; top_k 0, top_p 1, min_p 0 and penalty 1 are off."""
+
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    seed: int | None = None  # None: a different answer each time
+
+    def __post_init__(self) -> None:
+        self._check("temperature", 0.0 <= self.temperature <= 100.0, "0 … 100")
+        self._check("top_k", type(self.top_k) is int and self.top_k >= 0, "0, 1, 2 …")
+        self._check("top_p", 0.0 < self.top_p <= 1.0, "above 0, up to 1")
+        self._check("min_p", 0.0 <= self.min_p <= 1.0, "0 … 1")
+        self._check("repetition_penalty", 0.0 < self.repetition_penalty <= 100.0, "above 0, up to 100")
+        self._check("seed", self.seed is None or self.seed >= 0, "0, 1, 2 …")
+
+    def _check(self, field: str, ok: bool, meaning: str) -> None:
+        if not ok:
+            value = getattr(self, field)
+            raise ValueError(
+                say(
+                    f"{field} = {value} is out of range; use {meaning}",
+                    f"{field} = {value} 超出范围；可用：{meaning}",
+                )
+            )
+
+    @classmethod
+    def from_generation(
+        cls, generation: Mapping[str, Any], *, file: str = "generation_config.json"
+    ) -> Sampling:
+        """The defaults a checkpoint's generation_config.json asks for; ValueError names a value that is no number."""
+        values: dict[str, Any] = {}
+        for field in ("temperature", "top_k", "top_p", "min_p", "repetition_penalty"):
+            value = generation.get(field)
+            if value is None:
+                continue
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise ValueError(
+                    say(
+                        f"{file}: {field} = {value!r} is not a number; correct it",
+                        f"{file}：{field} = {value!r} 不是数；请改正",
+                    )
+                )
+            values[field] = int(value) if field == "top_k" else float(value)
+        if generation.get("do_sample") is False or (
+            generation.get("do_sample") is None and "temperature" not in values
+        ):
+            values["temperature"] = 0.0
+        return cls(**values)
+
+
+class Sampler:
+    """One request's choices: its settings, its generator, and the ids it has seen."""
+
+    def __init__(self, sampling: Sampling, prompt: np.ndarray, banned: np.ndarray):
+        """`prompt`: the ids the repetition penalty counts from the start. `banned`: ids never chosen."""
+        self.sampling, self.banned = sampling, banned
+        self.random = np.random.default_rng(sampling.seed)
+        self.seen = np.unique(prompt)
+
+    def choose(self, logits_V: np.ndarray) -> tuple[int, float]:
+        """The next id and the nats the network itself gives it (before penalty, temperature and cuts)."""
+        s = self.sampling
+        raw_V = logits_V.astype(np.float64)
+        top = raw_V.max()
+        if not np.isfinite(top):
+            raise ValueError(
+                say(
+                    "the network's output is not a number; the weights are damaged: download the model again",
+                    "网络的输出不是数；权重已损坏，请重新下载模型",
+                )
+            )
+        log_sum = top + np.log(np.exp(raw_V - top).sum())
+        scores_V = raw_V.copy()
+        scores_V[self.banned] = -np.inf
+        if s.repetition_penalty != 1.0:
+            seen = scores_V[self.seen]
+            scores_V[self.seen] = np.where(seen > 0, seen / s.repetition_penalty, seen * s.repetition_penalty)
+        id = int(scores_V.argmax()) if s.temperature == 0.0 else self._draw(scores_V / s.temperature)
+        self.seen = np.union1d(self.seen, [id])
+        return id, float(raw_V[id] - log_sum)
+
+    def _draw(self, scores_V: np.ndarray) -> int:
+        """Cut the tail, then take the id under a uniform number, ids ordered from likely to unlikely."""
+        s = self.sampling
+        keep = min(s.top_k or len(scores_V), len(scores_V))
+        if keep < len(scores_V):  # ties with the last one stay, as in transformers
+            edge = np.partition(scores_V, -keep)[-keep]
+            ids = np.flatnonzero(scores_V >= edge)
+        else:
+            ids = np.arange(len(scores_V))
+        ids = ids[np.argsort(-scores_V[ids], kind="stable")]
+        weight = np.exp(scores_V[ids] - scores_V[ids[0]])
+        if s.top_p < 1.0:  # keep the shortest head that reaches top_p
+            before = (np.cumsum(weight) - weight) / weight.sum()
+            weight = weight[before < s.top_p]
+        weight = weight[weight >= s.min_p * weight[0]]
+        total = np.cumsum(weight)
+        drawn = np.searchsorted(total, self.random.random() * total[-1], side="right")
+        return int(ids[min(drawn, len(weight) - 1)])

@@ -1,0 +1,147 @@
+"""The model card of haina-brook: what it was trained on and how, the loss curve, and samples by fixed seeds.
+
+Everything in it is read from the run folder or produced by the checkpoint itself; nothing is typed by hand but
+the sources of the text. It does not train and it does not judge.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from haina.checkpoint.checkpoint import Checkpoint
+from haina.engine.engine import Engine, Request
+from haina.engine.sampling import Sampling
+from haina.text.messages import Message, assemble, template_for
+
+# What the text is, where it comes from, its licence. Commits are those of the data pack the run was made with.
+SOURCES = [
+    (
+        "classical verse",
+        "chinese-poetry/chinese-poetry@99ebbef, Werneror/Poetry@4cfe49c, "
+        "THUNLP-AIPoet/Datasets@0a53d6a (CCPC)",
+        "poems: public domain; the first two compilations: MIT",
+    ),
+    ("KdConv dialogues", "thu-coai/KdConv@653db76", "Apache-2.0"),
+    ("BELLE evaluation set", "LianjiaTech/BELLE@645084d", "ODC-By"),
+    ("ShareGPT rows (zh)", "shibing624/MedicalGPT@2f1008c", "Apache-2.0 repository; holds model output"),
+    ("instruction rows (en)", "rasbt/LLMs-from-scratch@28c65cd", "Apache-2.0"),
+    ("role-play rows (en)", "teknium1/GPTeacher@4810751", "MIT; holds GPT-4 output"),
+    ("greetings", "this repository, haina/train/greetings.jsonl", "Apache-2.0"),
+]
+PROMPTS = [
+    "你好",
+    "你是谁？",
+    "Hello!",
+    "What can you do?",
+    "白日依山尽",
+    "千山鸟飞绝，万径人踪灭。",
+    "秋风起兮白云飞",
+    "续写：一夜春风吹柳绿",
+    "以《春雨》为题写一首五言绝句",
+    "中国的首都是哪里？",
+]
+
+
+def write_card(folder: Path, run: Path) -> None:
+    """README.md and loss.png into the checkpoint `folder`, from the log and options of the `run` folder."""
+    lines = [json.loads(line) for line in (run / "log.jsonl").read_text("utf-8").splitlines()]
+    options = json.loads((run / "run.json").read_text("utf-8"))
+    (folder / "loss.png").write_bytes(curve(lines))
+    (folder / "README.md").write_text(text(Checkpoint.open(folder), lines, options), "utf-8")
+
+
+def curve(lines: list[dict[str, Any]]) -> bytes:
+    """The loss of training and validation against tokens, as a PNG."""
+
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 3.5), dpi=110)
+    axes = figure.subplots()
+    axes.plot(
+        [line["tokens"] / 1e6 for line in lines], [line["nats"] for line in lines], lw=0.8, label="training"
+    )
+    valid = [line for line in lines if "valid_nats" in line]
+    axes.plot(
+        [v["tokens"] / 1e6 for v in valid], [v["valid_nats"] for v in valid], "o-", ms=3, label="validation"
+    )
+    axes.set(xlabel="million tokens seen", ylabel="nats per token")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    out = io.BytesIO()
+    figure.savefig(out, bbox_inches="tight")
+    return out.getvalue()
+
+
+def text(checkpoint: Checkpoint, lines: list[dict[str, Any]], options: dict[str, Any]) -> str:
+    """The card in English and Chinese."""
+    config, last = checkpoint.config, lines[-1]
+    valid = [line["valid_nats"] for line in lines if "valid_nats" in line][-1]
+    size_bytes = sum(file.stat().st_size for file in checkpoint.folder.glob("*.safetensors"))
+    table = "\n".join(f"| {what} | {where} | {licence} |" for what, where, licence in SOURCES)
+    return f"""# haina-brook 海纳·溪
+
+The embedded model of haina: so small that it answers at once on any machine, and honest about it.
+海纳自带的模型：小到任何电脑都能立刻作答，也正因为小，能力十分有限。
+
+| | |
+|---|---|
+| network 网络 | {config.architecture}: width {config.hidden_size}, {config.num_hidden_layers} layers, \
+{config.num_attention_heads} heads, feed-forward {config.intermediate_size}, context {config.max_position_embeddings} |
+| parameters 参数 | {config.parameters:,}; int8 per row on disk 每行 int8, {size_bytes / 1e6:.1f} MB |
+| tokenizer 词表 | SentencePiece BPE, {checkpoint.tokenizer.size:,} pieces, byte fallback, no normalisation |
+| training 训练 | {last["step"] + 1} steps of {options["rows"] * options["accumulate"] * options["length"]:,} tokens, \
+{last["tokens"] / 1e6:.1f} M tokens seen; Muon {options["matrix_lr"]} + AdamW {options["other_lr"]} |
+| time 用时 | {last["cpu_s"] / 60:.0f} CPU minutes (two cores) |
+| loss 损失 | validation 验证集 {valid:.3f} nats/token |
+| licence 许可 | Apache-2.0 |
+
+![loss curve 损失曲线](loss.png)
+
+## Text 语料
+| what 内容 | where from 来源 | licence 许可 |
+|---|---|---|
+{table}
+
+No text of a non-commercial or unstated licence was used. 未使用非商用或许可不明的语料。
+
+## Samples 样例
+Settings of generation_config.json, seed 1, nothing picked by hand. 种子固定为 1，未经挑选。
+
+{samples(checkpoint)}
+
+## Limits 局限
+- It knows greetings, short small talk and the sound of classical verse. Facts, arithmetic, reasoning: expect errors.
+- 它会打招呼、简单闲聊、续写诗句；知识、计算与推理都不可靠，重要的事请自行核实。
+- Some well-known poems were held out of its text on purpose and will be continued freely.
+- 部分名篇特意未放入训练语料，续写结果会与原作不同。
+
+## Repeat it 重新训练
+```
+pip install 'haina[train]'
+haina train brook --data DATA --out runs/brook
+```
+DATA holds `poetry/` and `chat/` made from the repositories above (JSON Lines, one row a poem with `title author
+dynasty form lines`, or a dialogue with `messages source`; `train/` and `valid/` in each). The run resumes where it
+was stopped. DATA 目录由上列仓库整理而成（JSON Lines 格式）；训练中断后会从断点继续。
+"""
+
+
+def samples(checkpoint: Checkpoint, seed: int = 1) -> str:
+    """A table of fixed prompts and what the model answers."""
+    engine, template = Engine(checkpoint), template_for(checkpoint.config.architecture, checkpoint.generation)
+    assert template is not None
+
+    sampling = replace(Sampling.from_generation(checkpoint.generation), seed=seed)
+    rows = ["| prompt | answer |", "|---|---|"]
+    for prompt in PROMPTS:
+        ids = assemble([Message("user", prompt)], checkpoint.tokenizer, template, room_tokens=256).ids
+        request = Request(
+            ids, 128, sampling, template.stop_ids, checkpoint.tokenizer.control_ids - template.stop_ids
+        )
+        answer = checkpoint.tokenizer.decode([token.id for token in engine.generate([request])])
+        rows.append(f"| {prompt} | {answer.replace(chr(10), '<br>').replace('|', chr(92) + '|')} |")
+    return "\n".join(rows)

@@ -1,0 +1,241 @@
+"""Decoder: the network as one page of torch. It trains, it runs on a GPU, and the native forward is tested against it.
+
+Every difference between families is a switch of ModelConfig and is settled in `__init__`; `forward` has no
+branch on family, dtype or mode. Training and inference are the same code: a cache and `at_BT`, the position of
+each fed token, are arguments. It does not know files, tokens as text, sampling or losses.
+
+Shapes, one legend for the package (the same as in native/haina.h):
+    B rows   T tokens fed now   S slots seen so far   D width   H query heads   K key heads
+    E width of a head   R rotated dims of a head   F feed-forward   V vocabulary   N fed tokens of all rows
+Sources: Baichuan-7B@6f3ef46 models/modeling_baichuan.py; RoPE arXiv:2104.09864; ALiBi arXiv:2108.12409;
+RMSNorm arXiv:1910.07467; SwiGLU arXiv:2002.05202; NormHead arXiv:2309.10305, section 2.5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from haina.model.config import ModelConfig
+
+
+class Cache(Protocol):
+    """Where the keys and values of tokens already seen live; `None` in `Decoder.forward` means: nowhere."""
+
+    slots: int  # S after this step, the largest of any row
+
+    def store(self, layer: int, k_BKTE: Tensor, v_BKTE: Tensor, at_BT: Tensor) -> tuple[Tensor, Tensor]:
+        """Keep k and v at slots `at_BT` and return all of that layer so far, (B, K, S, E) each."""
+        ...
+
+
+class RMSNorm(nn.Module):
+    """x / sqrt(mean(x²) + eps) · weight; the mean in fp32 whatever the dtype of x."""
+
+    def __init__(self, width: int, eps: float):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+        self.eps = eps
+
+    def forward(self, x_D: Tensor) -> Tensor:
+        y_D = x_D.float()
+        y_D = y_D * torch.rsqrt(y_D.square().mean(-1, keepdim=True) + self.eps)
+        return y_D.type_as(x_D) * self.weight
+
+
+class Rope(nn.Module):
+    """Rotates the first R dims of each head by its position, in halves: dim i pairs with dim i + R/2.
+
+    Angles stay in fp32: a position above 256 has no exact bf16 (Baichuan 2 report, section 2.5).
+    """
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        R = self.R = config.rotary_dim
+        self.theta = config.rope_theta
+        self.exponents = torch.arange(0, R, 2, dtype=torch.float64, device="cpu") / R
+
+    def angles(self, at_BT: Tensor) -> tuple[Tensor, Tensor]:
+        """cos and sin of every fed token, (B, 1, T, R/2) fp32."""
+        frequency = (self.theta**-self.exponents).to(at_BT.device)
+        angle = at_BT[:, None, :, None].double() * frequency
+        return angle.cos().float(), angle.sin().float()
+
+    def rotate(self, x_BHTE: Tensor, angles: tuple[Tensor, Tensor]) -> Tensor:
+        cos, sin = angles
+        a, b, rest = x_BHTE.split([self.R // 2, self.R // 2, x_BHTE.shape[-1] - self.R], -1)
+        return torch.cat([a * cos - b * sin, b * cos + a * sin, rest], -1).type_as(x_BHTE)
+
+    def bias(self, at_BT: Tensor, slots: int) -> Tensor:
+        """(B, 1, T, S): may the token at position i see slot j? Yes, up to itself."""
+        return torch.arange(slots, device=at_BT.device) <= at_BT[:, None, :, None]
+
+
+class Alibi(nn.Module):
+    """No rotation; a query at i adds slope_h · (j - i) to the score of the key at j ≤ i, in fp32."""
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.slopes = config.alibi_slopes()
+
+    def angles(self, at_BT: Tensor) -> None:
+        return None
+
+    def rotate(self, x_BHTE: Tensor, angles: None) -> Tensor:
+        return x_BHTE
+
+    def bias(self, at_BT: Tensor, slots: int) -> Tensor:
+        """(B, H, T, S): the slope times the distance, -inf for slots after the token itself."""
+        distance_B1TS = torch.arange(slots, device=at_BT.device) - at_BT[:, None, :, None]
+        slopes_H11 = torch.tensor(self.slopes, device=at_BT.device)[:, None, None]
+        return torch.where(distance_B1TS > 0, -torch.inf, slopes_H11 * distance_B1TS)
+
+
+class NormHead(nn.Linear):
+    """The output matrix of Baichuan 2: every row is divided by its length, in fp32, at each step of training."""
+
+    def forward(self, x_D: Tensor) -> Tensor:
+        return F.linear(x_D, F.normalize(self.weight.float(), dim=1, eps=1e-12).type_as(x_D))
+
+
+class Attention(nn.Module):
+    """Causal attention over all slots so far; key heads may be fewer than query heads."""
+
+    def __init__(self, config: ModelConfig, layer: int):
+        super().__init__()
+        D, E = config.hidden_size, config.head_dim
+        H, K = config.num_attention_heads, config.num_key_value_heads
+        self.layer, self.E = layer, E
+        self.q_proj = nn.Linear(D, H * E, bias=config.qkv_bias)
+        self.k_proj = nn.Linear(D, K * E, bias=config.qkv_bias)
+        self.v_proj = nn.Linear(D, K * E, bias=config.qkv_bias)
+        self.o_proj = nn.Linear(H * E, D, bias=False)
+        self.q_norm = RMSNorm(E, config.rms_norm_eps) if config.qk_norm else nn.Identity()
+        self.k_norm = RMSNorm(E, config.rms_norm_eps) if config.qk_norm else nn.Identity()
+        self.grouped = K != H
+
+    def forward(self, x_BTD: Tensor, place: Place) -> Tensor:
+        q, k, v = (
+            proj(x_BTD).unflatten(-1, (-1, self.E)).transpose(1, 2)
+            for proj in (self.q_proj, self.k_proj, self.v_proj)
+        )
+        q, k = place.rotate(self.q_norm(q)), place.rotate(self.k_norm(k))
+        k_BKSE, v_BKSE = place.store(self.layer, k, v)
+        y_BHTE = F.scaled_dot_product_attention(
+            q, k_BKSE, v_BKSE, attn_mask=place.bias, enable_gqa=self.grouped
+        )
+        return self.o_proj(y_BHTE.transpose(1, 2).flatten(2))
+
+
+class MLP(nn.Module):
+    """down(silu(gate(x)) · up(x))."""
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        D, ffn = config.hidden_size, config.intermediate_size
+        self.gate_proj = nn.Linear(D, ffn, bias=False)
+        self.up_proj = nn.Linear(D, ffn, bias=False)
+        self.down_proj = nn.Linear(ffn, D, bias=False)
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        return self.down_proj(F.silu(self.gate_proj(x_BTD)) * self.up_proj(x_BTD))
+
+
+class Block(nn.Module):
+    """x + attention(norm(x)), then x + mlp(norm(x)). Module names are the checkpoint's names."""
+
+    def __init__(self, config: ModelConfig, layer: int):
+        super().__init__()
+        self.input_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.self_attn = Attention(config, layer)
+        self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.mlp = MLP(config)
+
+    def forward(self, x_BTD: Tensor, place: Place) -> Tensor:
+        x_BTD = x_BTD + self.self_attn(self.input_layernorm(x_BTD), place)
+        return x_BTD + self.mlp(self.post_attention_layernorm(x_BTD))
+
+
+class Place:
+    """What all layers of one step share: the position of each fed token, and where keys and values are kept."""
+
+    def __init__(self, position: Rope | Alibi, at_BT: Tensor, dtype: torch.dtype, cache: Cache | None):
+        self.position, self.at_BT, self.cache = position, at_BT, cache
+        self.angles = position.angles(at_BT)
+        self.bias = position.bias(at_BT, cache.slots if cache else at_BT.shape[1])
+        if self.bias.dtype != torch.bool:
+            self.bias = self.bias.to(dtype)
+
+    def rotate(self, x_BHTE: Tensor) -> Tensor:
+        return self.position.rotate(x_BHTE, self.angles)
+
+    def store(self, layer: int, k_BKTE: Tensor, v_BKTE: Tensor) -> tuple[Tensor, Tensor]:
+        return self.cache.store(layer, k_BKTE, v_BKTE, self.at_BT) if self.cache else (k_BKTE, v_BKTE)
+
+
+class Decoder(nn.Module):
+    """ids → hidden states → logits. Parameter names are our tensor names (ModelConfig.tensor_shapes)."""
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.config = config
+        self.model = nn.ModuleDict(
+            {
+                "embed_tokens": nn.Embedding(config.vocab_size, config.hidden_size),
+                "layers": nn.ModuleList(Block(config, i) for i in range(config.num_hidden_layers)),
+                "norm": RMSNorm(config.hidden_size, config.rms_norm_eps),
+            }
+        )
+        head = NormHead if config.head == "normed" else nn.Linear
+        self.lm_head = head(config.hidden_size, config.vocab_size, bias=False)
+        if config.tie_word_embeddings:
+            self.lm_head.weight = self.model["embed_tokens"].weight
+        self.position = Rope(config) if config.position == "rope" else Alibi(config)
+
+    def hidden(self, ids_BT: Tensor, at_BT: Tensor | None = None, cache: Cache | None = None) -> Tensor:
+        """(B, T, D): the state of each fed token after the last norm. Without a cache a row starts at 0."""
+        if at_BT is None:
+            at_BT = torch.arange(ids_BT.shape[1], device=ids_BT.device).expand(ids_BT.shape)
+        x_BTD = self.model["embed_tokens"](ids_BT)
+        place = Place(self.position, at_BT, x_BTD.dtype, cache)
+        for block in self.model["layers"]:
+            x_BTD = block(x_BTD, place)
+        return self.model["norm"](x_BTD)
+
+    def forward(self, ids_BT: Tensor, at_BT: Tensor | None = None, cache: Cache | None = None) -> Tensor:
+        """Logits (B, T, V). Row b's token t stands at position `at_BT[b, t]` of its own sequence."""
+        return self.lm_head(self.hidden(ids_BT, at_BT, cache))
+
+    @torch.no_grad()
+    def initialise(self, std: float = 0.02, seed: int = 0) -> Decoder:
+        """Random weights: normal(0, std), norms 1, the projections that write to the residual stream 0.
+
+        Zero `o_proj` and `down_proj` let a deep network start as the identity (muP; modded-nanogpt).
+        """
+        random = torch.Generator().manual_seed(seed)
+        for name, weight in self.named_parameters():
+            if name.endswith(("o_proj.weight", "down_proj.weight", ".bias")):
+                weight.zero_()
+            elif weight.dim() == 2:
+                weight.normal_(0.0, std, generator=random)
+        return self
+
+    @classmethod
+    def load(cls, config: ModelConfig, tensors: Iterable[tuple[str, np.ndarray]]) -> Decoder:
+        """A Decoder on the CPU in fp32 from (our name, float32 array) pairs, one tensor in memory at a time."""
+        with torch.device("meta"):
+            decoder = cls(config)
+        decoder = decoder.to_empty(device="cpu")
+        if config.tie_word_embeddings:
+            decoder.lm_head.weight = decoder.model["embed_tokens"].weight
+        parameters = dict(decoder.named_parameters())
+        with torch.no_grad():
+            for name, array in tensors:
+                parameters.pop(name).copy_(torch.from_numpy(array))
+        assert not parameters, f"no tensor for {sorted(parameters)}"
+        return decoder

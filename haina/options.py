@@ -1,0 +1,93 @@
+"""The options of each verb: a frozen dataclass whose fields are the flags, saved as run.json beside the result.
+
+It knows names, types and defaults, nothing of what the verbs do with them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+
+def flag(
+    default: Any,
+    en: str,
+    zh: str,
+    *,
+    metavar: str | None = None,
+    least: float | None = None,
+    most: float | None = None,
+) -> Any:
+    """A field that people can set: its help in both languages, and the range of a number."""
+    about = {"help": (en, zh), "metavar": metavar, "least": least, "most": most}
+    return field(default=default, metadata=about)
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """One training run. Rates are the peaks of the schedule (train/optim.py)."""
+
+    steps: int = 600
+    rows: int = 16  # rows of one part of a batch
+    accumulate: int = 1  # parts of a batch
+    length: int = 512  # tokens of a row
+    matrix_lr: float = 1e-2  # Muon
+    other_lr: float = 4e-3  # AdamW: embeddings, head, norms
+    weight_decay: float = 0.1
+    clip: float = 1.0
+    seed: int = 0
+    log_every: int = 10
+    valid_every: int = 100
+    save_every_s: float = 120.0
+    compile: bool = True
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """How a checkpoint is loaded."""
+
+    bits: Literal[16, 8] = flag(16, "precision of the weights", "权重精度")
+    context: int | None = flag(
+        None, "room for prompt and answer [default: the model's, up to 4096]", "上下文词元数，默认随模型，至多 4096",
+        metavar="TOKENS", least=16,
+    )  # fmt: skip
+    threads: int | None = flag(
+        None, "CPU threads [default: all cores]", "CPU 线程数，默认用全部核心", metavar="N", least=1, most=1024
+    )
+    force: bool = flag(False, "load even when memory seems too small", "内存可能不足时仍然加载")
+
+
+@dataclass(frozen=True)
+class ChatOptions(ModelOptions):
+    """A conversation. None: what the checkpoint's generation_config.json says."""
+
+    system: str | None = flag(None, "system prompt", "系统提示", metavar="TEXT")
+    temperature: float | None = flag(None, "0: always the likeliest token", "温度；0 为总取最可能的词元", metavar="T")
+    top_k: int | None = flag(None, "draw from the K likeliest; 0: all", "只在最可能的 K 个中抽取；0 不限", metavar="K")
+    top_p: float | None = flag(None, "draw from the likeliest that make up P", "只在累计概率达 P 的词元中抽取", metavar="P")
+    min_p: float | None = flag(None, "drop what is below P times the likeliest", "舍去低于最大概率 P 倍的词元", metavar="P")
+    repetition_penalty: float | None = flag(None, "above 1: repeat less", "大于 1 可减少重复", metavar="R")
+    max_new_tokens: int | None = flag(None, "longest answer", "回答的最大词元数", metavar="N", least=1)
+    seed: int | None = flag(None, "the same seed gives the same answer", "种子相同则回答相同", metavar="N", least=0)
+    stats: bool = flag(False, "report tokens per second on stderr", "在 stderr 报告速度")
+
+
+@dataclass(frozen=True)
+class RunOptions(ChatOptions):
+    """One answer."""
+
+    stop: list[str] = field(
+        default_factory=list,
+        metadata={"help": ("end before this text; repeatable", "遇此文本即止，可多次给出"), "metavar": "TEXT"},
+    )
+    raw: bool = flag(False, "continue the text itself, without chat format", "不用对话格式，直接续写文本")
+
+
+@dataclass(frozen=True)
+class ShowOptions:
+    """What `haina show` is asked for."""
+
+    context: int | None = flag(
+        None, "tokens to count memory for [default: the model's]", "按多少词元估算内存，默认随模型", metavar="TOKENS", least=1
+    )
+    json: bool = flag(False, "as JSON", "以 JSON 输出")

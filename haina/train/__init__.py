@@ -1,0 +1,1 @@
+"""Token files → checkpoint, with torch (the extra `train`). One loop; recipes only choose."""

@@ -1,0 +1,102 @@
+"""Decoder: training and inference are one function, the switches do what they say."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from haina.model.cache import PlainCache
+from haina.model.config import SIZES, ModelConfig
+from haina.model.decoder import Decoder
+
+BASE = ModelConfig(
+    architecture="LlamaForCausalLM",
+    vocab_size=97,
+    hidden_size=48,
+    intermediate_size=80,
+    num_hidden_layers=2,
+    num_attention_heads=6,
+    num_key_value_heads=6,
+    head_dim=8,
+    rotary_dim=8,
+    max_position_embeddings=64,
+)
+SWITCHES = {
+    "rope": BASE,
+    "alibi": replace(BASE, position="alibi", rotary_dim=0),
+    "normed": replace(BASE, head="normed"),
+    "grouped": replace(BASE, num_key_value_heads=2),
+    "tied": replace(BASE, tie_word_embeddings=True),
+    "bias, qk norm, half rotary": replace(BASE, qkv_bias=True, qk_norm=True, rotary_dim=4),
+    "wide heads": replace(BASE, head_dim=16, rotary_dim=16),
+}
+
+
+def random_decoder(config: ModelConfig) -> Decoder:
+    torch.manual_seed(0)
+    decoder = Decoder(config)
+    for weight in decoder.parameters():
+        torch.nn.init.normal_(weight, 0.0, 0.2)
+    return decoder.eval()
+
+
+@pytest.mark.parametrize("config", SWITCHES.values(), ids=SWITCHES)
+def test_parameters_are_the_tensors_of_the_config(config: ModelConfig) -> None:
+    assert {name: tuple(p.shape) for name, p in Decoder(config).named_parameters()} == config.tensor_shapes()
+
+
+@pytest.mark.parametrize("config", SWITCHES.values(), ids=SWITCHES)
+@torch.no_grad()
+def test_token_by_token_equals_all_at_once(config: ModelConfig) -> None:
+    decoder, ids_BT = random_decoder(config), torch.randint(0, 97, (3, 17))
+    cache, parts = PlainCache(config, rows=3, capacity=20), []
+    for at in torch.arange(17).expand(3, 17).split([5, 1, 1, 10], dim=1):
+        parts.append(decoder(ids_BT[:, at[0, 0] : at[0, -1] + 1], at, cache.reach(at)))
+    assert torch.allclose(torch.cat(parts, 1), decoder(ids_BT), atol=2e-5)
+
+
+@torch.no_grad()
+def test_rows_of_different_length_do_not_see_each_other() -> None:
+    decoder = random_decoder(SWITCHES["alibi"])
+    long, short = torch.randint(0, 97, (1, 9)), torch.randint(0, 97, (1, 4))
+    cache = PlainCache(decoder.config, rows=2, capacity=16)
+    for row, ids in ((0, long), (1, short)):  # fill the rows one by one through a batch of two
+        at = torch.arange(ids.shape[1]).expand(2, -1)
+        pair = torch.zeros(2, ids.shape[1], dtype=torch.long)
+        pair[row] = ids[0]
+        keep = cache.k_LBKSE[:, 1 - row].clone(), cache.v_LBKSE[:, 1 - row].clone()
+        decoder(pair, at, cache.reach(at))
+        cache.k_LBKSE[:, 1 - row], cache.v_LBKSE[:, 1 - row] = keep
+    at = torch.tensor([[9], [4]])
+    both = decoder(torch.tensor([[7], [8]]), at, cache.reach(at))
+    assert torch.allclose(both[0, 0], decoder(torch.cat([long, torch.tensor([[7]])], 1))[0, -1], atol=2e-5)
+    assert torch.allclose(both[1, 0], decoder(torch.cat([short, torch.tensor([[8]])], 1))[0, -1], atol=2e-5)
+
+
+@torch.no_grad()
+def test_neighbours_beyond_256_are_told_apart_in_bf16() -> None:
+    """bf16 has no 4001 (Baichuan 2 report, section 2.5): angles and ALiBi's distances must not be bf16."""
+    decoder = random_decoder(BASE).bfloat16()
+    with torch.autocast("cpu", torch.bfloat16):
+        cos, _ = decoder.position.angles(torch.tensor([[4000, 4001]]))
+        distance = random_decoder(SWITCHES["alibi"]).position.bias(torch.tensor([[4001]]), 4002)
+    assert cos.dtype == torch.float32
+    assert cos[0, 0, :, 0].tolist() == pytest.approx([math.cos(4000), math.cos(4001)], abs=1e-6)
+    slope = SWITCHES["alibi"].alibi_slopes()[0]
+    assert distance[0, 0, 0, -3:].tolist() == pytest.approx([-2 * slope, -slope, 0.0])
+
+
+def test_published_sizes_without_memory() -> None:
+    with torch.device("meta"):
+        for config in (SIZES["baichuan-7b"], SIZES["baichuan-13b"]):
+            assert sum(p.numel() for p in Decoder(config).parameters()) == config.parameters
+
+
+@torch.no_grad()
+def test_load_takes_arrays_by_name() -> None:
+    decoder = random_decoder(SWITCHES["tied"])
+    again = Decoder.load(decoder.config, ((n, p.numpy()) for n, p in decoder.named_parameters()))
+    assert torch.equal(again(ids := torch.arange(8)[None]), decoder(ids))
