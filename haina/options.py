@@ -27,7 +27,9 @@ def flag(
 class TrainOptions:
     """One training run. Rates are the peaks of the schedule (train/optim.py)."""
 
-    steps: int = 600
+    steps: int = 600  # the schedule's length
+    stop_after: int | None = None  # end this session after so many steps; a later one resumes
+    warm_up: int = 40  # steps
     rows: int = 16  # rows of one part of a batch
     accumulate: int = 1  # parts of a batch
     length: int = 512  # tokens of a row
@@ -39,7 +41,7 @@ class TrainOptions:
     log_every: int = 10
     valid_every: int = 100
     save_every_s: float = 120.0
-    compile: bool = True
+    compile: bool = False  # slower to start; faster where a GPU or bf16 instructions do the work
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,12 @@ class ModelOptions:
         metavar="TOKENS", least=16,
     )  # fmt: skip
     threads: int | None = flag(
-        None, "CPU threads [default: all cores]", "CPU 线程数，默认用全部核心", metavar="N", least=1, most=1024
+        None,
+        "CPU threads [default: all cores]",
+        "CPU 线程数，默认用全部核心",
+        metavar="N",
+        least=1,
+        most=1024,
     )
     force: bool = flag(False, "load even when memory seems too small", "内存可能不足时仍然加载")
 
@@ -62,13 +69,23 @@ class ChatOptions(ModelOptions):
     """A conversation. None: what the checkpoint's generation_config.json says."""
 
     system: str | None = flag(None, "system prompt", "系统提示", metavar="TEXT")
-    temperature: float | None = flag(None, "0: always the likeliest token", "温度；0 为总取最可能的词元", metavar="T")
-    top_k: int | None = flag(None, "draw from the K likeliest; 0: all", "只在最可能的 K 个中抽取；0 不限", metavar="K")
-    top_p: float | None = flag(None, "draw from the likeliest that make up P", "只在累计概率达 P 的词元中抽取", metavar="P")
-    min_p: float | None = flag(None, "drop what is below P times the likeliest", "舍去低于最大概率 P 倍的词元", metavar="P")
+    temperature: float | None = flag(
+        None, "0: always the likeliest token", "温度；0 为总取最可能的词元", metavar="T"
+    )
+    top_k: int | None = flag(
+        None, "draw from the K likeliest; 0: all", "只在最可能的 K 个中抽取；0 不限", metavar="K"
+    )
+    top_p: float | None = flag(
+        None, "draw from the likeliest that make up P", "只在累计概率达 P 的词元中抽取", metavar="P"
+    )
+    min_p: float | None = flag(
+        None, "drop what is below P times the likeliest", "舍去低于最大概率 P 倍的词元", metavar="P"
+    )
     repetition_penalty: float | None = flag(None, "above 1: repeat less", "大于 1 可减少重复", metavar="R")
     max_new_tokens: int | None = flag(None, "longest answer", "回答的最大词元数", metavar="N", least=1)
-    seed: int | None = flag(None, "the same seed gives the same answer", "种子相同则回答相同", metavar="N", least=0)
+    seed: int | None = flag(
+        None, "the same seed gives the same answer", "种子相同则回答相同", metavar="N", least=0
+    )
     stats: bool = flag(False, "report tokens per second on stderr", "在 stderr 报告速度")
 
 
@@ -78,7 +95,10 @@ class RunOptions(ChatOptions):
 
     stop: list[str] = field(
         default_factory=list,
-        metadata={"help": ("end before this text; repeatable", "遇此文本即止，可多次给出"), "metavar": "TEXT"},
+        metadata={
+            "help": ("end before this text; repeatable", "遇此文本即止，可多次给出"),
+            "metavar": "TEXT",
+        },
     )
     raw: bool = flag(False, "continue the text itself, without chat format", "不用对话格式，直接续写文本")
 
@@ -88,6 +108,10 @@ class ShowOptions:
     """What `haina show` is asked for."""
 
     context: int | None = flag(
-        None, "tokens to count memory for [default: the model's]", "按多少词元估算内存，默认随模型", metavar="TOKENS", least=1
+        None,
+        "tokens to count memory for [default: the model's]",
+        "按多少词元估算内存，默认随模型",
+        metavar="TOKENS",
+        least=1,
     )
     json: bool = flag(False, "as JSON", "以 JSON 输出")

@@ -30,7 +30,7 @@ from haina.train.loop import train
 from haina.train.objectives import next_token
 
 PIECES = 6144
-OPTIONS = TrainOptions(steps=1250, rows=16, length=512)
+OPTIONS = TrainOptions(steps=800, rows=16, length=512)
 CONFIG = ModelConfig(
     architecture="BaiChuanForCausalLM",
     vocab_size=PIECES,

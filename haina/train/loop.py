@@ -39,18 +39,18 @@ def train(
         decoder, matrix_lr=options.matrix_lr, other_lr=options.other_lr, weight_decay=options.weight_decay
     )
     first = resume(decoder, both, folder)
+    log = Log(folder, options, first)
     loss_of = torch.compile(objective) if options.compile else objective
-    began = saved = time.monotonic()
-    for step in range(first, options.steps):
+    saved = time.monotonic()
+    end = min(options.steps, options.stop_after or options.steps)
+    for step in range(first, end):
         nats = one_step(decoder, both, rows, loss_of, options, step)
-        last = step + 1 == options.steps
+        last = step + 1 == end
+        scored = None
+        if step % options.valid_every == 0 or last:
+            scored = evaluate(decoder, valid, objective, options)
         if step % options.log_every == 0 or last:
-            scored = (
-                evaluate(decoder, valid, objective, options)
-                if step % options.valid_every == 0 or last
-                else None
-            )
-            log(folder, options, step, nats, scored, time.monotonic() - began)
+            log.write(step, nats, scored)
         if last or time.monotonic() - saved > options.save_every_s:
             save(decoder, both, step + 1, folder)
             saved = time.monotonic()
@@ -65,7 +65,7 @@ def one_step(
     step: int,
 ) -> float:
     """One batch in `options.accumulate` parts, one clipped step of each optimiser; returns nats per token."""
-    share = schedule(step, options.steps)
+    share = schedule(step, options.steps, warm_up=options.warm_up)
     for optimiser in both:
         for group in optimiser.param_groups:
             group["lr"] = group["peak_lr"] * share
@@ -99,21 +99,28 @@ def evaluate(decoder: Decoder, valid: Rows, objective: Objective, options: Train
     return total / learned
 
 
-def log(
-    folder: Path, options: TrainOptions, step: int, nats: float, valid_nats: float | None, seconds: float
-) -> None:
-    line: dict[str, float] = {
-        "step": step,
-        "tokens": (step + 1) * options.rows * options.accumulate * options.length,
-        "nats": round(nats, 4),
-        "seconds": round(seconds, 1),
-        "cpu_s": round(time.process_time(), 1),
-    }
-    if valid_nats is not None:
-        line["valid_nats"] = round(valid_nats, 4)
-    with (folder / "log.jsonl").open("a") as file:
-        file.write(json.dumps(line) + "\n")
-    print(" ".join(f"{key} {value}" for key, value in line.items()), flush=True)
+class Log:
+    """log.jsonl of a run: lines after the step it resumes from are dropped, its clocks go on from the last one."""
+
+    def __init__(self, folder: Path, options: TrainOptions, first: int):
+        self.file, self.options = folder / "log.jsonl", options
+        text = self.file.read_text("utf-8") if self.file.exists() else ""
+        kept = [line for line in map(json.loads, text.splitlines()) if line["step"] < first]
+        self.file.write_text("".join(json.dumps(line) + "\n" for line in kept), "utf-8")
+        before = kept[-1] if kept else {"seconds": 0.0, "cpu_s": 0.0}
+        self.began = time.monotonic() - before["seconds"]
+        self.cpu_began = time.process_time() - before["cpu_s"]
+
+    def write(self, step: int, nats: float, valid_nats: float | None) -> None:
+        tokens = (step + 1) * self.options.rows * self.options.accumulate * self.options.length
+        line: dict[str, float] = {"step": step, "tokens": tokens, "nats": round(nats, 4)}
+        line["seconds"] = round(time.monotonic() - self.began, 1)
+        line["cpu_s"] = round(time.process_time() - self.cpu_began, 1)
+        if valid_nats is not None:
+            line["valid_nats"] = round(valid_nats, 4)
+        with self.file.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+        print(" ".join(f"{key} {value}" for key, value in line.items()), flush=True)
 
 
 def save(decoder: Decoder, both: list[torch.optim.Optimizer], step: int, folder: Path) -> None:

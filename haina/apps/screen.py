@@ -1,0 +1,103 @@
+"""Screen: what may be written to a terminal, and one line that shows what takes long.
+
+A model, a file name or an error can hold escape sequences; a terminal obeys them. Covered: every control character
+but newline and tab (C0, DEL, C1) is taken out. Not covered: look-alike letters and right-to-left marks.
+It does not know prompts or conversations.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+import unicodedata
+from collections.abc import Callable
+from types import TracebackType
+from typing import TextIO
+
+PATIENCE_S = 1.0  # what takes less is not worth a line
+BAR_CELLS = 20
+
+_CONTROLS = dict.fromkeys([*range(0x20), *range(0x7F, 0xA0)])
+_TEXT = {code: None for code in _CONTROLS if chr(code) not in "\n\t"}
+
+
+def plain(text: str) -> str:
+    """The text without control characters, newline and tab apart."""
+    return text.translate(_TEXT)
+
+
+def one_line(text: object) -> str:
+    """A message on one line, without control characters."""
+    return " ".join(str(text).split()).translate(_CONTROLS)
+
+
+def interactive(stream: TextIO | None) -> bool:
+    """Whether a person looks at it: a terminal, neither closed nor missing."""
+    return stream is not None and not stream.closed and stream.isatty()
+
+
+def note(text: str) -> None:
+    """A remark for the person at the terminal; nothing when stderr goes elsewhere."""
+    if interactive(sys.stderr):
+        print(one_line(text), file=sys.stderr, flush=True)
+
+
+def complain(error: object) -> None:
+    """An error, on stderr wherever it goes: one line behind our name."""
+    print(f"haina: {one_line(error)}", file=sys.stderr, flush=True)
+
+
+class Status:
+    """One line on stderr that comes after PATIENCE_S, changes, and goes without a trace. Nothing without a terminal."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic):
+        self._clock, self._began, self._columns = clock, clock(), 0
+
+    def __enter__(self) -> Status:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.clear()
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        """Show how far something is; `total` 0 when that is not known."""
+        share = done / total if total else 0.0
+        full = int(share * BAR_CELLS)
+        bar = f" {'━' * full}{'─' * (BAR_CELLS - full)} {share:4.0%}" if total else "…"
+        self.show(what + bar)
+
+    def show(self, text: str) -> None:
+        if self._clock() - self._began < PATIENCE_S or not interactive(sys.stderr):
+            return
+        text = _clipped(one_line(text), shutil.get_terminal_size().columns - 1)
+        self._write("\r" + text + " " * (self._columns - columns(text)))
+        self._columns = columns(text)
+
+    def clear(self) -> None:
+        """Take the line away. Blanks, not an escape sequence: they work on every terminal."""
+        if self._columns:
+            self._write("\r" + " " * self._columns + "\r")
+            self._columns = 0
+
+    def _write(self, text: str) -> None:
+        sys.stderr.write(text)
+        sys.stderr.flush()
+
+
+def columns(text: str) -> int:
+    """How wide a line is: two columns for a Chinese character."""
+    return sum(2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text)
+
+
+def padded(text: str, width: int) -> str:
+    """The text, filled up with blanks."""
+    return text + " " * (width - columns(text))
+
+
+def _clipped(text: str, width: int) -> str:
+    while columns(text) > width:
+        text = text[:-1]
+    return text

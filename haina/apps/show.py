@@ -1,0 +1,126 @@
+"""Show: everything worth knowing about a checkpoint before talking to it, as a record and as a table.
+
+It reads configuration and sizes, not weights, and runs nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from haina.apps.chat import Settings
+from haina.apps.model import context_tokens, gib, memory_bytes, model_name, stored_dtype
+from haina.apps.screen import columns, one_line, padded
+from haina.checkpoint.checkpoint import Checkpoint
+from haina.engine.memory import available_bytes
+from haina.model.families import FAMILIES
+from haina.options import ChatOptions
+from haina.text.messages import template_for
+from haina.wording import say
+
+SHAPE = (
+    "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
+    "num_key_value_heads", "head_dim",
+)  # fmt: skip
+SWITCHES = ("position", "head", "qkv_bias", "qk_norm", "tie_word_embeddings")
+
+
+def describe(checkpoint: Checkpoint, *, context: int | None = None) -> dict[str, Any]:
+    """The record that `haina show --json` prints. Sizes in bytes; memory with the cache of `context` tokens."""
+    config, about = checkpoint.config, asdict(checkpoint.config)
+    template = template_for(config.architecture, checkpoint.generation)
+    tokens = context_tokens(checkpoint, context)
+    return {
+        "name": model_name(checkpoint),
+        "folder": str(checkpoint.folder),
+        "family": FAMILIES[config.architecture].name,
+        "architecture": config.architecture,
+        "parameters": config.parameters,
+        "shape": {name: about[name] for name in SHAPE},
+        "switches": {name: about[name] for name in SWITCHES},
+        "context_tokens": config.max_position_embeddings,
+        "precision": stored_dtype(checkpoint),
+        "disk_bytes": sum(path.stat().st_size for path in checkpoint.folder.iterdir() if path.is_file()),
+        "memory": {
+            "context_tokens": tokens,
+            "bytes_16_bit": memory_bytes(checkpoint, 16, tokens),
+            "bytes_8_bit": memory_bytes(checkpoint, 8, tokens),
+            "available_bytes": available_bytes(),
+        },
+        "chat": asdict(template) if template else None,
+        "settings": asdict(Settings.of(checkpoint, ChatOptions())),
+        "licence_files": [path.name for path in checkpoint.license_files()],
+        "source": checkpoint.manifest.source if checkpoint.manifest else {},
+    }
+
+
+def table(record: dict[str, Any]) -> str:
+    """The record for people: a line for each thing, in their language."""
+    rows = list(_rows(record))
+    width = 2 + max(columns(label) for label, _ in rows)
+    return "\n".join(padded(label, width) + one_line(value) for label, value in rows)
+
+
+def _rows(record: dict[str, Any]) -> list[tuple[str, str]]:
+    shape, memory, chat = record["shape"], record["memory"], record["chat"]
+    parameters, heads = record["parameters"], shape["num_attention_heads"]
+    free = memory["available_bytes"]
+    rows = [
+        (say("model", "模型"), record["name"]),
+        (say("folder", "目录"), record["folder"]),
+        (say("family", "系列"), f"{record['family']} ({record['architecture']})"),
+        (say("parameters", "参数量"), f"{parameters:,}" + (f" ({parameters / 1e9:.1f} B)" if parameters > 1e8 else "")),
+        (
+            say("shape", "结构"),
+            say(
+                f"{shape['num_hidden_layers']} layers, width {shape['hidden_size']}, feed-forward "
+                f"{shape['intermediate_size']}, {heads} heads of {shape['head_dim']}, vocabulary {shape['vocab_size']:,}",
+                f"{shape['num_hidden_layers']} 层，宽 {shape['hidden_size']}，前馈 {shape['intermediate_size']}，"
+                f"{heads} 头 × {shape['head_dim']}，词表 {shape['vocab_size']:,}",
+            ),
+        ),
+        (say("switches", "开关"), ", ".join(_switches(record))),
+        (say("context", "上下文"), say(f"{record['context_tokens']:,} tokens", f"{record['context_tokens']:,} 词元")),
+        (say("precision", "精度"), record["precision"]),
+        (say("on disk", "磁盘占用"), _size(record["disk_bytes"])),
+        (
+            say("memory", "内存需求"),
+            say(
+                f"{_size(memory['bytes_16_bit'])} as stored, {_size(memory['bytes_8_bit'])} with --bits 8 "
+                f"(context {memory['context_tokens']:,})",
+                f"原精度 {_size(memory['bytes_16_bit'])}，--bits 8 时 {_size(memory['bytes_8_bit'])}"
+                f"（上下文 {memory['context_tokens']:,}）",
+            ),
+        ),
+        (say("this machine", "本机可用"), say("unknown", "未知") if free is None else _size(free)),
+        (say("chat format", "对话格式"), _chat(chat)),
+        (say("settings", "默认设置"), _settings(record["settings"])),
+    ]
+    if record["licence_files"]:
+        rows.append((say("licence file", "许可文件"), ", ".join(record["licence_files"])))
+    return rows + [(str(key), str(value)) for key, value in record["source"].items() if key != "name"]
+
+
+def _switches(record: dict[str, Any]) -> list[str]:
+    """The switches that are not LLaMA's, and the position scheme; heads that share keys."""
+    shape, switches = record["shape"], record["switches"]
+    named = {"rope": "RoPE", "alibi": "ALiBi", "normed": "NormHead"}
+    found = [named[value] for value in (switches["position"], switches["head"]) if value in named]
+    if shape["num_key_value_heads"] != shape["num_attention_heads"]:
+        found.append(f"num_key_value_heads {shape['num_key_value_heads']}")
+    return found + [name for name in ("qkv_bias", "qk_norm", "tie_word_embeddings") if switches[name]]
+
+
+def _chat(chat: dict[str, Any] | None) -> str:
+    if chat is None:
+        return say("none: a base model, it continues text", "无：基座模型，只能续写")
+    return say(f"roles {chat['user_id']} / {chat['assistant_id']}", f"角色词元 {chat['user_id']} / {chat['assistant_id']}")
+
+
+def _settings(settings: dict[str, Any]) -> str:
+    asked = {**settings["sampling"], "max_new_tokens": settings["max_new_tokens"]}
+    return ", ".join(f"{name} {value}" for name, value in asked.items() if value is not None)
+
+
+def _size(n_bytes: int) -> str:
+    return gib(n_bytes) if n_bytes >= 1 << 30 else f"{n_bytes / (1 << 20):.1f} MiB"

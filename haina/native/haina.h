@@ -1,0 +1,156 @@
+/* haina.h - the contract of the native library, in plain C.
+ *
+ * One call runs the whole network over a ragged batch: rows of different lengths whose keys and values lie in
+ * pages. The library knows pointers and sizes. It does not know files, model families, tokens as text or
+ * sampling: what differs between families is data here (a pointer or NULL, a size or 0).
+ *
+ * Shapes, one legend for the package (the same as in model/decoder.py):
+ *     B rows   T tokens fed now   S slots seen so far   D width   H query heads   K key heads
+ *     E width of a head   R rotated dims of a head   F feed-forward   V vocabulary   N fed tokens of all rows
+ * Arrays are in C order, the last index fastest; [N, H, E] is the same memory as [N, H*E].
+ *
+ * Alignment: every pointer to its element (float 4 bytes, 16-bit weights 2), no more; maps of files are fine.
+ * Aliasing:  an output overlaps no input unless the function says so. Weights are only read.
+ * Numbers:   activations, accumulators and softmax are fp32 (sums of squares and rotation angles are double).
+ *            NaN and infinity are never hidden: where one goes in, one comes out.
+ * Order:     the logits of a row are bitwise the same alone or in any batch, fed at once or in parts, with any
+ *            number of threads: no order of summation depends on them. They may differ between instruction sets.
+ * Threads:   every function may be called from several threads at once, with caches and outputs of their own.
+ * Errors:    functions return a status; nothing is thrown, nothing aborts. HAINA_BAD_ARGUMENT is a missing
+ *            pointer or sizes that contradict each other. Indices (ids, pages, positions) are NOT checked
+ *            here: binding.py checks them before it calls. After an error, outputs are undefined. */
+#ifndef HAINA_H
+#define HAINA_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(_WIN32)
+#define HAINA_API __declspec(dllexport)
+#else
+#define HAINA_API __attribute__((visibility("default")))
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define HAINA_ABI 1              /* raised whenever a struct or a signature below changes */
+#define HAINA_MAX_PAGE_TOKENS 256
+#define HAINA_MAX_THREADS 1024
+
+enum haina_status { HAINA_OK = 0, HAINA_NO_MEMORY = 1, HAINA_BAD_ARGUMENT = 2 };
+
+/* Of weights all four; of keys and values the first two. BF16 is the upper half of an F32. */
+enum haina_dtype { HAINA_F32 = 0, HAINA_F16 = 1, HAINA_BF16 = 2, HAINA_I8 = 3 };
+
+/* Instruction sets. AVX2 means AVX2 + FMA + F16C; AVX512 means AVX-512 F beside them. */
+enum haina_isa { HAINA_BEST = 0, HAINA_GENERIC = 1, HAINA_AVX2 = 2, HAINA_AVX512 = 3 };
+
+/* A matrix [rows = outputs, cols = inputs]. The weight is data[r, c], or data[r, c] * scale[r] for I8. */
+typedef struct haina_matrix {
+    const void *data;
+    const float *scale;          /* [rows] for I8, else NULL */
+    int64_t rows, cols;
+    int32_t dtype;
+    int32_t reserved;            /* 0 */
+} haina_matrix;
+
+/* x + wo·attention(norm(x)), then x + down(silu(gate·n) · up·n) with n = norm(x). */
+typedef struct haina_layer {
+    const float *attention_norm; /* [D] */
+    const float *ffn_norm;       /* [D] */
+    const float *bq, *bk, *bv;   /* [H*E], [K*E], [K*E], or NULL: no bias */
+    const float *q_norm, *k_norm;/* [E], or NULL: heads are not normed. RMS over E, before the rotation */
+    haina_matrix wq, wk, wv;     /* [H*E, D], [K*E, D], [K*E, D] */
+    haina_matrix wo;             /* [D, H*E] */
+    haina_matrix gate, up;       /* [F, D] */
+    haina_matrix down;           /* [D, F] */
+} haina_layer;
+
+/* The network. Query head h reads key head h / (H/K). */
+typedef struct haina_model {
+    int32_t layers, width, heads, key_heads, head_width, rotary, ffn, vocab; /* L D H K E R F V */
+    float eps;                   /* of every norm */
+    float reserved;              /* 0 */
+    double theta;                /* base of the rotation; dim i < R/2 turns with dim i + R/2 by at·theta^(-2i/R) */
+    const float *slopes;         /* [H], or NULL: the score of slot j for the token at i gains slope·(j - i) */
+    const float *norm;           /* [D] */
+    const haina_layer *layer;    /* [layers] */
+    haina_matrix embedding;      /* [V, D] */
+    haina_matrix head;           /* [V, D]; tied: the same matrix again */
+} haina_model;
+
+/* Keys (rotated) and values of all layers in pages of page_tokens slots. Unwritten slots are never used. */
+typedef struct haina_cache {
+    void *keys, *values;         /* [layers, pages, K, page_tokens, E] each */
+    int32_t pages, page_tokens;  /* 1 <= page_tokens <= HAINA_MAX_PAGE_TOKENS */
+    int32_t dtype;               /* HAINA_F32 or HAINA_F16 (rounded to nearest even; beyond 65504: infinity) */
+    int32_t reserved;            /* 0 */
+} haina_cache;
+
+/* A ragged batch. Row b feeds tokens row_start[b] .. row_start[b+1]-1 of ids and at, and owns the pages
+ * page_start[b] .. page_start[b+1]-1 of `pages`: its position p is slot p % page_tokens of its page
+ * p / page_tokens. Within a row `at` increases strictly. The token at i sees slots 0 .. i of its own row, so
+ * all of them must be fed by now. Rows may share pages that they only read (a common prefix). */
+typedef struct haina_step {
+    const int32_t *ids;          /* [N], in 0 .. V-1 */
+    const int32_t *at;           /* [N], positions */
+    const int32_t *row_start;    /* [B+1]: 0 .. N */
+    const int32_t *pages;        /* page numbers of all rows, in 0 .. cache.pages-1 */
+    const int32_t *page_start;   /* [B+1] */
+    const int32_t *want;         /* [wanted]: fed tokens (indices into 0 .. N-1) whose logits to compute */
+    const int32_t *want_hidden;  /* [wanted_hidden]: fed tokens whose state after the last norm to return */
+    float *logits;               /* out [wanted, V] */
+    float *hidden;               /* out [wanted_hidden, D] */
+    int32_t rows;                /* B */
+    int32_t wanted, wanted_hidden;
+    int32_t threads;             /* 1 .. HAINA_MAX_THREADS, the caller among them */
+    int32_t isa;                 /* HAINA_BEST, or one to force: HAINA_BAD_ARGUMENT if this machine lacks it */
+    int32_t reserved;            /* 0 */
+} haina_step;
+
+/* HAINA_ABI of the library, and sizeof of haina_matrix, _layer, _model, _cache, _step for which = 0 .. 4. */
+HAINA_API int32_t haina_abi(void);
+HAINA_API size_t haina_sizeof(int32_t which);
+
+/* 1 if this library and this machine have the instruction set, else 0. HAINA_BEST and HAINA_GENERIC: 1. */
+HAINA_API int32_t haina_has_isa(int32_t isa);
+
+/* Runs the network over the step: writes the keys and values of all N tokens into the cache, then fills
+ * `logits` and `hidden`. Work memory is about 4·N·(5D + 2F) bytes; it is linear in N, whatever the lengths. */
+HAINA_API int haina_forward(const haina_model *model, const haina_cache *cache, const haina_step *step);
+
+/* ---- The kernels one by one, as forward uses them: for tests and benchmarks. reference.py defines each. ---- */
+
+/* y[t, r] = sum_c x[t, c]·w[r, c] + bias[r].  x [tokens, w.cols], y [tokens, w.rows], bias [w.rows] or NULL. */
+HAINA_API int haina_matmul(const haina_matrix *w, const float *bias, const float *x, int64_t tokens, float *y,
+                           int32_t threads, int32_t isa);
+
+/* y = x / sqrt(mean(x²) + eps) · weight for each row of x [rows, width]; weight [width]. y may be x. */
+HAINA_API int haina_rms_norm(const float *x, const float *weight, float eps, int64_t rows, int64_t width, float *y);
+
+/* cos and sin [tokens, rotary/2] of the angles at·theta^(-2i/rotary), rounded once from double. */
+HAINA_API int haina_angles(const int32_t *at, int64_t tokens, int32_t rotary, double theta, float *cos, float *sin);
+
+/* Turns the first `rotary` dims of every head in place, in halves. x [tokens, heads, head_width]. */
+HAINA_API int haina_rotate(float *x, const float *cos, const float *sin, int64_t tokens, int32_t heads,
+                           int32_t head_width, int32_t rotary);
+
+/* y = silu(gate)·up over `count` floats; y may be gate or up. silu(a) = a / (1 + exp(-a)). */
+HAINA_API int haina_silu_mul(const float *gate, const float *up, int64_t count, float *y);
+
+/* Rounds float to the nearest half (ties to even), as the cache stores it. */
+HAINA_API int haina_half(const float *x, int64_t count, uint16_t *y);
+
+/* Attention of one layer: q [N, H, E] against the pages of `step` (its rows, at, pages, threads, isa), with the
+ * sizes and slopes of `model`. y [N, H, E] = softmax(q·k / sqrt(E) + slope·(j - i)) · v, over slots 0 .. i.
+ * Softmax runs page by page with a running maximum (arXiv:1805.02867), so memory does not grow with S. */
+HAINA_API int haina_attention(const haina_model *model, const haina_cache *cache, const haina_step *step,
+                              int32_t layer, const float *q, float *y);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,171 @@
+"""Engine: a row's answer depends on its own input and seed alone; refusals come with figures."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from haina.checkpoint.checkpoint import Checkpoint, save
+from haina.engine.engine import CHUNK_TOKENS, Engine, Request
+from haina.engine.pages import Pages
+from haina.engine.sampling import Sampling
+from haina.model.config import ModelConfig
+from haina.text.vocabulary import learn
+
+TEXT = [
+    "海纳百川，有容乃大。",
+    "白日依山尽，黄河入海流。",
+    "the sea takes in a hundred rivers",
+    "0123456789",
+] * 20
+GREEDY = Sampling(temperature=0)
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
+    """A random network with every row of ALiBi and a context of 1,024, as a folder on disk."""
+    wire = learn(TEXT, pieces=600)
+    config = ModelConfig(
+        architecture="BaichuanForCausalLM",
+        vocab_size=640,
+        hidden_size=48,
+        intermediate_size=72,
+        num_hidden_layers=2,
+        num_attention_heads=6,
+        num_key_value_heads=6,
+        head_dim=8,
+        position="alibi",
+        max_position_embeddings=1024,
+    )
+    random = np.random.default_rng(0)
+    tensors = (
+        (name, (random.standard_normal(shape) * 0.3 + (len(shape) == 1)).astype(np.float32))
+        for name, shape in config.tensor_shapes().items()
+    )
+    folder = tmp_path_factory.mktemp("small") / "model"
+    save(folder, config, tensors, tokenizer=wire, generation={}, source={})
+    return Checkpoint.open(folder)
+
+
+@pytest.fixture(scope="session")
+def engine(small: Checkpoint) -> Engine:
+    return Engine(small, threads=2)
+
+
+def answer(engine: Engine, request: Request) -> list[int]:
+    return [token.id for token in engine.generate([request])]
+
+
+def test_a_request_does_not_know_its_companions(engine: Engine) -> None:
+    random = np.random.default_rng(1)
+    requests = [
+        Request(tuple(random.integers(3, 600, length).tolist()), new, Sampling(seed=length))
+        for length, new in ((1, 9), (5, 30), (40, 3), (CHUNK_TOKENS + 3, 12), (2, 1))
+    ]
+    alone = [answer(engine, request) for request in requests]
+    together: dict[int, list[int]] = {}
+    numbers = [engine.add(request) for request in requests]
+    while engine.running or engine.waiting:
+        for token in engine.step():
+            together.setdefault(token.request, []).append(token.id)
+    assert [together[number] for number in numbers] == alone
+    assert [len(ids) for ids in alone] == [9, 30, 3, 12, 1]
+
+
+def test_logprobs_are_the_score_of_what_was_said(engine: Engine) -> None:
+    prompt = tuple(range(10, 30))
+    tokens = list(engine.generate([Request(prompt, 6, Sampling(seed=3))]))
+    ids = [token.id for token in tokens]
+    nats = engine.score(prompt, [ids, ids[:1], []])
+    assert nats[0] == pytest.approx(sum(token.logprob_nats for token in tokens), abs=1e-4)
+    assert nats[1] == pytest.approx(tokens[0].logprob_nats, abs=1e-4) and nats[2] == 0.0
+
+
+def test_a_long_prompt_in_chunks_scores_as_its_parts(engine: Engine) -> None:
+    ids = tuple(np.random.default_rng(2).integers(3, 600, 2 * CHUNK_TOKENS + 7).tolist())
+    whole = engine.score(ids[:1], [ids[1:]])[0]
+    cut = CHUNK_TOKENS + 11
+    assert whole == pytest.approx(
+        engine.score(ids[:1], [ids[1:cut]])[0] + engine.score(ids[:cut], [ids[cut:]])[0]
+    )
+
+
+def test_stop_length_and_cancel(engine: Engine) -> None:
+    prompt = tuple(range(5, 12))
+    first = answer(engine, Request(prompt, 20, GREEDY))
+    stopped = list(engine.generate([Request(prompt, 20, GREEDY, stop_ids=frozenset({first[4]}))]))
+    assert [token.id for token in stopped] == first[: first.index(first[4]) + 1]
+    assert stopped[-1].finish == "stop"
+    assert list(engine.generate([Request(prompt, 3, GREEDY)]))[-1].finish == "length"
+    free = engine.pages.free
+    stream = engine.generate([Request(prompt, 500, GREEDY)])
+    assert [next(stream).id for _ in range(3)] == first[:3]
+    stream.close()  # a consumer that goes away
+    assert engine.pages.free == free and not engine.running
+
+
+def test_the_context_ends_an_answer(engine: Engine) -> None:
+    tokens = list(engine.generate([Request(tuple([7] * 1020), 100, GREEDY)]))
+    assert len(tokens) == 4 and tokens[-1].finish == "length"
+
+
+def test_prefill_is_reported(engine: Engine) -> None:
+    seen: list[tuple[int, int]] = []
+    request = Request(tuple([9] * 700), 2, GREEDY)
+    list(engine.generate([request], on_prefill=lambda done, total: seen.append((done, total))))
+    assert seen == [(CHUNK_TOKENS, 700), (2 * CHUNK_TOKENS, 700)]
+
+
+def test_banned_ids_stay_away(engine: Engine) -> None:
+    prompt = tuple(range(5, 12))
+    free = answer(engine, Request(prompt, 8, GREEDY))
+    banned = answer(engine, Request(prompt, 8, GREEDY, banned_ids=frozenset(free)))
+    assert not set(free) & set(banned)
+
+
+def test_requests_wait_for_pages(small: Checkpoint) -> None:
+    tight = Engine(small, cache_bytes=2 * 48 * 2 * 2 * 64)  # two pages of 32 tokens
+    numbers = [tight.add(Request((5, 6, 7), 40, GREEDY)) for _ in range(3)]
+    tight.step()
+    assert set(tight.running) == {numbers[0]} and len(tight.waiting) == 2
+    seen = {token.request for _ in range(200) for token in tight.step()}
+    assert seen == set(numbers) and tight.pages.free == tight.pages.count
+
+
+@pytest.mark.parametrize(
+    ("ids", "named"), [((), "empty prompt"), ((700,), "700"), ((-1,), "-1"), (tuple([5] * 1024), "1024")]
+)
+def test_what_can_never_be_served_is_refused_with_the_figure(
+    engine: Engine, ids: tuple[int, ...], named: str
+) -> None:
+    with pytest.raises(ValueError, match=named):
+        engine.add(Request(ids))
+
+
+def test_embed_gives_unit_vectors(engine: Engine) -> None:
+    vectors = engine.embed([(5, 6, 7), (5, 6, 7, 8), (5, 6, 7)])
+    assert vectors.shape == (3, 48) and np.linalg.norm(vectors, axis=1) == pytest.approx(1.0)
+    assert (vectors[0] == vectors[2]).all() and not np.allclose(vectors[0], vectors[1])
+
+
+def test_eight_bits_stay_close(small: Checkpoint, engine: Engine) -> None:
+    ids = [list(range(20, 60))]
+    rounded = Engine(small, bits=8)
+    assert rounded.score((5,), ids)[0] == pytest.approx(engine.score((5,), ids)[0], rel=0.03)
+
+
+def test_one_thread_says_what_two_say(small: Checkpoint, engine: Engine) -> None:
+    request = Request(tuple(range(30, 70)), 20, Sampling(seed=5))
+    assert answer(Engine(small, threads=1), request) == answer(engine, request)
+    assert answer(engine, replace(request, sampling=Sampling(seed=6))) != answer(engine, request)
+
+
+def test_pages_are_lent_and_given_back() -> None:
+    pages = Pages(4, 32)
+    first = pages.take(33)
+    assert first is not None and len(first) == 2 and pages.free == 2
+    assert pages.take(100) is None and pages.free == 2
+    pages.give_back(first)
+    assert pages.free == 4
