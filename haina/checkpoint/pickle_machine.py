@@ -19,7 +19,7 @@ from haina.wording import say
 
 MAX_STEPS = 2_000_000  # torch.save takes about 25 for a tensor
 MAX_ITEMS = 250_000  # on the stack, in the memo, of marks
-MAX_ARGUMENTS = 8  # of a call, dims of a tensor; also keeps every step's work small
+MAX_DIMS = 8  # of a tensor; also keeps the work of every step small
 MAX_STRING_BYTES = 1 << 16
 MAX_NAME_BYTES = 256
 MAX_INTEGER_BYTES = 16
@@ -220,15 +220,9 @@ class _Machine:
             raise malformed()
         self.top(dict)
 
-    def arguments(self) -> tuple[Any, ...]:
-        value = self.pop()
-        if type(value) is not tuple or len(value) > MAX_ARGUMENTS:
-            raise malformed()
-        return value
-
     def storage(self) -> None:
         """A persistent id: ("storage", class, key, device, size), in the old container with a None."""
-        match self.arguments():
+        match self.pop():
             case ("storage", Name(name=name), str(key), str(), int(size), *rest) if rest in ([], [None]):
                 dtype = STORAGES.get(name.removeprefix("torch."))
                 if dtype is not None and type(size) is int and size >= 0:
@@ -241,7 +235,7 @@ class _Machine:
 
     def reduce(self) -> None:
         """What a call would be elsewhere: builds one of four plain values."""
-        arguments, function = self.arguments(), self.pop()
+        arguments, function = self.pop(), self.pop()
         match function, arguments:
             case Name(name="collections.OrderedDict"), ():
                 self.push({})
@@ -261,7 +255,7 @@ class _Machine:
 
 
 def _integers(values: tuple[Any, ...]) -> bool:
-    return len(values) <= MAX_ARGUMENTS and all(type(value) is int for value in values)
+    return len(values) <= MAX_DIMS and all(type(value) is int for value in values)
 
 
 def malformed() -> Refused:

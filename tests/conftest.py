@@ -1,0 +1,21 @@
+"""What the tests of every folder share: the language of messages, and where the data is."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def english(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Messages are compared in English, whatever the locale of the machine."""
+    monkeypatch.setenv("HAINA_LANG", "en")
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The data folder: HAINA_DATA, or shared/data beside the repository. Without it the test is skipped."""
+    folder = Path(os.environ.get("HAINA_DATA") or Path(__file__).parents[2] / "shared" / "data")
+    if not folder.is_dir():
+        pytest.skip(f"no data at {folder}; set HAINA_DATA")
+    return folder
