@@ -23,7 +23,7 @@ struct Product {
 
 // y[e] = y[e]·keep + sum_s p[s]·v[s, e], slots in ascending order.
 struct Blend {
-    int32_t dtype;                  // of v: HAINA_F32 or HAINA_F16
+    int32_t dtype;                  // of v: haina_dtype
     const void* v;                  // [slots, width]
     const float* p;                 // [slots]
     int64_t slots, width;

@@ -155,7 +155,12 @@ void blend_as(const Blend& b) {
 
 template <class Isa>
 void blend(const Blend& b) {
-    return b.dtype == HAINA_F32 ? blend_as<Isa, float>(b) : blend_as<Isa, Half>(b);
+    switch (b.dtype) {
+        case HAINA_F32: return blend_as<Isa, float>(b);
+        case HAINA_F16: return blend_as<Isa, Half>(b);
+        case HAINA_BF16: return blend_as<Isa, Bfloat>(b);
+        default: return blend_as<Isa, int8_t>(b);
+    }
 }
 
 }  // namespace

@@ -42,7 +42,7 @@ class Pool {
 
     std::mutex owner_;                 // held by the caller whose loop it is; guards what follows
     int workers_ = 0;
-    uint32_t room_ = 0;                // how many workers may enter
+    std::atomic<uint32_t> room_{0};    // how many workers may enter
     int64_t items_ = 0;
     void (*call_)(void*, int64_t) = nullptr;
     void* work_ = nullptr;

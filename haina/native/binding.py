@@ -1,0 +1,352 @@
+"""The Python face of libhaina: checks every value, then passes pointers. What it lets through cannot crash C.
+
+It knows our tensor names (LLaMA's), shapes and dtypes; it does not know files, families or requests.
+ctypes rather than an extension module: one library serves every Python, the C header is the document, and the
+GIL is released during a call. N fed tokens of B rows, V vocabulary, D width; the rest of the legend is in haina.h.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from ctypes import byref
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from haina.native.library import CCache, CLayer, CMatrix, CModel, CStep, library
+from haina.wording import say
+
+Isa = Literal["best", "generic", "avx2", "avx512"]
+
+MAX_PAGE_TOKENS = 256
+MAX_THREADS = 1024
+DTYPES = {"F32": 0, "F16": 1, "BF16": 2, "I8": 3}
+ITEM_BYTES = {"F32": 4, "F16": 2, "BF16": 2, "I8": 1}
+ISAS: dict[Isa, int] = {"best": 0, "generic": 1, "avx2": 2, "avx512": 3}
+
+
+def has_isa(isa: Isa) -> bool:
+    """Whether this machine and this library have the instruction set."""
+    return bool(library().haina_has_isa(ISAS[isa]))
+
+
+def usable_threads() -> int:
+    """The CPUs this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def check_status(status: int) -> None:
+    """Turn the status of a call into an exception."""
+    if status == 1:
+        raise MemoryError(
+            say("not enough memory for this step; feed fewer tokens", "内存不足；请减少一次输入的 token 数")
+        )
+    assert status == 0, "the library refused what binding.py let through"
+
+
+def refuse(name: str, why_en: str, why_zh: str) -> ValueError:
+    return ValueError(say(f"{name}: {why_en}", f"{name}：{why_zh}"))
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """A weight matrix as it lies in memory or in a mapped file. [rows = outputs, cols = inputs], C order.
+
+    data:  uint8 [rows * cols * item bytes], aligned to the element.
+    scale: I8 only: float32 [rows]; the weight is i8 * scale[row].
+    """
+
+    dtype: str
+    data: np.ndarray
+    rows: int
+    cols: int
+    scale: np.ndarray | None = None
+
+    @classmethod
+    def of(cls, array: np.ndarray) -> Matrix:
+        """View a 2-D float32 or float16 array; nothing is copied. ValueError for anything else."""
+        dtype = {"float32": "F32", "float16": "F16"}.get(array.dtype.name)
+        if dtype is None or array.ndim != 2 or not array.flags.c_contiguous:
+            raise refuse(
+                "matrix",
+                "must be 2-D C-contiguous float32 or float16",
+                "须为二维、C 连续的 float32 或 float16",
+            )
+        return cls(dtype, array.reshape(-1).view(np.uint8), array.shape[0], array.shape[1])
+
+    def c(self, name: str = "matrix") -> CMatrix:
+        """The C struct; `self` must outlive it. ValueError naming `name` if the bytes are not what is claimed."""
+        if self.dtype not in DTYPES:
+            raise refuse(
+                name, f"dtype {self.dtype} is not one of {', '.join(DTYPES)}", f"不支持的类型 {self.dtype}"
+            )
+        item_bytes = ITEM_BYTES[self.dtype]
+        vector(name, self.data, np.uint8, self.rows * self.cols * item_bytes)
+        if self.rows < 1 or self.cols < 1 or self.data.ctypes.data % item_bytes:
+            raise refuse(name, "empty, or not aligned to its elements", "矩阵为空，或未按元素大小对齐")
+        if (self.scale is not None) != (self.dtype == "I8"):
+            raise refuse(name, "I8 needs a scale, other types have none", "I8 必须有 scale，其他类型不得有")
+        if self.scale is not None:
+            vector(f"{name}.scale", self.scale, np.float32, self.rows)
+        return CMatrix(self.data.ctypes.data, pointer(self.scale), self.rows, self.cols, DTYPES[self.dtype])
+
+
+def vector(name: str, array: Any, dtype: type[np.generic], size: int | None = None) -> np.ndarray:
+    """`array` itself if it is a contiguous, aligned 1-D array of dtype (and size); else ValueError naming it."""
+    good = isinstance(array, np.ndarray) and array.dtype == dtype and array.ndim == 1
+    if not (good and array.flags.c_contiguous and array.flags.aligned):
+        kind = np.dtype(dtype).name
+        raise refuse(name, f"must be a contiguous 1-D {kind} array", f"须为连续的一维 {kind} 数组")
+    if size is not None and array.size != size:
+        raise refuse(
+            name,
+            f"has {array.size} elements where {size} are needed",
+            f"有 {array.size} 个元素，应为 {size} 个",
+        )
+    checked: np.ndarray = array
+    return checked
+
+
+def pointer(array: np.ndarray | None) -> int | None:
+    return None if array is None else array.ctypes.data
+
+
+class NativeModel:
+    """The weights of one network as C pointers. It keeps the arrays alive and copies none of them.
+
+    tensors: our names (LLaMA's) to Matrix or arrays; vectors are float32. A name that is absent switches its
+    part off: `q_proj.bias`, `q_norm.weight` (and their companions); `lm_head.weight` absent means tied.
+    slopes_H: ALiBi, float32 [H], or None. rotary_dim: 0 for no rotation.
+    ValueError names the tensor that is missing, unknown or of the wrong shape, or the size that cannot be.
+    """
+
+    def __init__(
+        self,
+        *,
+        hidden_size: int,
+        intermediate_size: int,
+        num_hidden_layers: int,
+        num_attention_heads: int,
+        num_key_value_heads: int,
+        head_dim: int,
+        vocab_size: int,
+        rms_norm_eps: float,
+        rope_theta: float,
+        rotary_dim: int,
+        slopes_H: np.ndarray | None,
+        tensors: Mapping[str, Matrix | np.ndarray],
+    ):
+        library()
+        self.D, self.F, self.V, self.E = hidden_size, intermediate_size, vocab_size, head_dim
+        self.H, self.K, self.layers = num_attention_heads, num_key_value_heads, num_hidden_layers
+        self._check_sizes(rotary_dim, rope_theta, rms_norm_eps)
+        self._tensors = dict(tensors)
+        self._kept: list[object] = []
+        self.layer = (CLayer * self.layers)(*(self._layer(f"model.layers.{i}.") for i in range(self.layers)))
+        embedding = self._matrix("model.embed_tokens.weight", self.V, self.D)
+        tied = "lm_head.weight" not in self._tensors
+        if slopes_H is not None:
+            self._kept.append(vector("slopes_H", slopes_H, np.float32, self.H))
+        sizes = (self.layers, self.D, self.H, self.K, self.E, rotary_dim, self.F, self.V)
+        self.c = CModel(
+            *sizes,
+            rms_norm_eps,
+            0,
+            rope_theta,
+            pointer(slopes_H),
+            self._vector("model.norm.weight", self.D),
+            self.layer,
+            embedding,
+            embedding if tied else self._matrix("lm_head.weight", self.V, self.D),
+        )
+        if self._tensors:
+            raise refuse(min(self._tensors), "this network has no such tensor", "此网络没有这个张量")
+
+    def _check_sizes(self, rotary_dim: int, theta: float, eps: float) -> None:
+        sizes = (self.D, self.F, self.V, self.E, self.H, self.K, self.layers)
+        if not all(0 < size < 1 << 24 for size in sizes) or max(self.H, self.K) * self.E >= 1 << 24:
+            raise refuse("NativeModel", f"sizes {sizes} are out of range", f"尺寸 {sizes} 超出范围")
+        if self.H % self.K or rotary_dim % 2 or not 0 <= rotary_dim <= self.E:
+            raise refuse(
+                "NativeModel",
+                f"{self.H} heads, {self.K} key heads, {rotary_dim} of {self.E} dims rotated do not fit",
+                f"{self.H} 个头、{self.K} 个键头、旋转 {self.E} 维中的 {rotary_dim} 维，三者不相容",
+            )
+        if not (0 < theta < math.inf and 0 < eps < math.inf):
+            raise refuse("NativeModel", "theta and eps must be positive", "theta 与 eps 须为正数")
+
+    def _layer(self, at: str) -> CLayer:
+        D, q, kv = self.D, self.H * self.E, self.K * self.E
+        attn = at + "self_attn."
+        return CLayer(
+            self._vector(at + "input_layernorm.weight", D),
+            self._vector(at + "post_attention_layernorm.weight", D),
+            *self._optional({attn + "q_proj.bias": q, attn + "k_proj.bias": kv, attn + "v_proj.bias": kv}),
+            *self._optional({attn + "q_norm.weight": self.E, attn + "k_norm.weight": self.E}),
+            self._matrix(attn + "q_proj.weight", q, D),
+            self._matrix(attn + "k_proj.weight", kv, D),
+            self._matrix(attn + "v_proj.weight", kv, D),
+            self._matrix(attn + "o_proj.weight", D, q),
+            self._matrix(at + "mlp.gate_proj.weight", self.F, D),
+            self._matrix(at + "mlp.up_proj.weight", self.F, D),
+            self._matrix(at + "mlp.down_proj.weight", D, self.F),
+        )
+
+    def _take(self, name: str) -> Matrix | np.ndarray:
+        if name not in self._tensors:
+            raise refuse(name, "the tensor is missing", "缺少这个张量")
+        tensor = self._tensors.pop(name)
+        self._kept.append(tensor)
+        return tensor
+
+    def _matrix(self, name: str, rows: int, cols: int) -> CMatrix:
+        tensor = self._take(name)
+        matrix = tensor if isinstance(tensor, Matrix) else Matrix.of(tensor)
+        if (matrix.rows, matrix.cols) != (rows, cols):
+            found = f"[{matrix.rows}, {matrix.cols}]"
+            raise refuse(
+                name,
+                f"shape {found} where [{rows}, {cols}] is needed",
+                f"形状为 {found}，应为 [{rows}, {cols}]",
+            )
+        return matrix.c(name)
+
+    def _vector(self, name: str, size: int) -> int | None:
+        return pointer(vector(name, self._take(name), np.float32, size))
+
+    def _optional(self, sizes: dict[str, int]) -> list[int | None]:
+        """Pointers of companions: all of them, or none."""
+        if not any(name in self._tensors for name in sizes):
+            return [None] * len(sizes)
+        return [self._vector(name, size) for name, size in sizes.items()]
+
+
+class NativeCache:
+    """Pages of keys and values for all layers of a model, F32 or F16. Memory is taken as pages are written.
+
+    ValueError for sizes out of range or more memory than the machine can promise.
+    """
+
+    def __init__(self, model: NativeModel, *, pages: int, page_tokens: int = 32, dtype: str = "F32"):
+        if not 0 < pages < 1 << 31 or not 0 < page_tokens <= MAX_PAGE_TOKENS or dtype not in ("F32", "F16"):
+            raise refuse(
+                "NativeCache",
+                f"{pages} pages of {page_tokens} tokens in {dtype}; pages hold 1 to {MAX_PAGE_TOKENS}, in F32 or F16",
+                f"{pages} 页，每页 {page_tokens} 个 token，类型 {dtype}；限 1 至 {MAX_PAGE_TOKENS} 个，F32 或 F16",
+            )
+        self.pages, self.page_tokens = pages, page_tokens
+        shape = (model.layers, pages, model.K, page_tokens, model.E)
+        self.nbytes = 2 * math.prod(shape) * ITEM_BYTES[dtype]
+        try:
+            self.keys, self.values = (
+                np.zeros(shape, np.float32 if dtype == "F32" else np.float16) for _ in "kv"
+            )
+        except (MemoryError, ValueError):
+            raise refuse(
+                "NativeCache",
+                f"{self.nbytes / 1e9:.1f} GB of keys and values do not fit in memory; ask for a shorter context",
+                f"键值缓存需 {self.nbytes / 1e9:.1f} GB，内存不足；请缩短上下文",
+            ) from None
+        self.c = CCache(self.keys.ctypes.data, self.values.ctypes.data, pages, page_tokens, DTYPES[dtype])
+
+
+def forward(
+    model: NativeModel,
+    cache: NativeCache,
+    *,
+    ids: np.ndarray,
+    at: np.ndarray,
+    row_start_B1: np.ndarray,
+    pages: np.ndarray,
+    page_start_B1: np.ndarray,
+    want: np.ndarray,
+    hidden: np.ndarray | None = None,
+    threads: int | None = None,
+    isa: Isa = "best",
+) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
+    """Run the network over a ragged batch; keys and values of all N fed tokens go into the cache.
+
+    ids, at: int32 [N], the fed tokens of all rows, one row after another, and the position of each.
+    row_start_B1: int32 [B+1]; row b feeds row_start[b] .. row_start[b+1].
+    pages, page_start_B1: int32; row b's position p is slot p % page_tokens of its page p // page_tokens.
+    want: int32 [M], fed tokens (0 .. N-1) whose logits to return; hidden: the same for states after the last norm.
+    Returns float32 [M, V]; with `hidden` also float32 [M2, D]. threads: None is one per usable CPU.
+    ValueError names the argument that is wrong; MemoryError if the work memory cannot be had.
+    """
+    none = np.zeros(0, np.int32)
+    step = make_step(model, cache, ids, at, row_start_B1, pages, page_start_B1, threads, isa)
+    selected = (want, none if hidden is None else hidden)
+    for name, array in zip(("want", "hidden"), selected, strict=True):
+        in_range(name, vector(name, array, np.int32), ids.size)
+    logits_MV = np.empty((selected[0].size, model.V), np.float32)
+    hidden_MD = np.empty((selected[1].size, model.D), np.float32)
+    step.want, step.want_hidden = (pointer(array) for array in selected)
+    step.wanted, step.wanted_hidden = (array.size for array in selected)
+    step.logits, step.hidden = pointer(logits_MV), pointer(hidden_MD)
+    if ids.size:
+        check_status(library().haina_forward(byref(model.c), byref(cache.c), byref(step)))
+    return logits_MV if hidden is None else (logits_MV, hidden_MD)
+
+
+def make_step(
+    model: NativeModel,
+    cache: NativeCache,
+    ids: np.ndarray,
+    at: np.ndarray,
+    row_start: np.ndarray,
+    pages: np.ndarray,
+    page_start: np.ndarray,
+    threads: int | None,
+    isa: Isa,
+) -> CStep:
+    """The C step without outputs, every index checked. The arrays must outlive it."""
+    if cache.keys.shape != (model.layers, cache.pages, model.K, cache.page_tokens, model.E):
+        raise refuse("cache", "was made for another model", "缓存属于另一个模型")
+    in_range("ids", vector("ids", ids, np.int32), model.V)
+    in_range("at", vector("at", at, np.int32, ids.size), 1 << 30)
+    in_range("pages", vector("pages", pages, np.int32), cache.pages)
+    _starts("row_start_B1", row_start, ids.size)
+    _starts("page_start_B1", page_start, pages.size)
+    if row_start.size != page_start.size:
+        raise refuse("page_start_B1", "must be as long as row_start_B1", "长度须与 row_start_B1 相同")
+    _check_slots(cache, at, row_start, pages, page_start)
+    threads = usable_threads() if threads is None else threads
+    if not 0 < threads <= MAX_THREADS:
+        raise refuse(
+            "threads", f"{threads} is not 1 to {MAX_THREADS}", f"{threads} 不在 1 至 {MAX_THREADS} 之间"
+        )
+    if isa not in ISAS or not has_isa(isa):
+        raise refuse("isa", f"this machine does not have {isa}", f"本机不支持 {isa}")
+    arrays = (pointer(array) for array in (ids, at, row_start, pages, page_start))
+    return CStep(*arrays, rows=row_start.size - 1, threads=threads, isa=ISAS[isa])
+
+
+def in_range(name: str, indices: np.ndarray, count: int) -> None:
+    if indices.size and not 0 <= indices.min() <= indices.max() < count:
+        raise refuse(name, f"must lie in 0 to {count - 1}", f"须在 0 至 {count - 1} 之间")
+
+
+def _starts(name: str, starts: np.ndarray, end: int) -> None:
+    vector(name, starts, np.int32)
+    if starts.size < 2 or starts[0] != 0 or starts[-1] != end or (starts[1:] < starts[:-1]).any():
+        raise refuse(name, f"must rise from 0 to {end}", f"须从 0 递增至 {end}")
+
+
+def _check_slots(
+    cache: NativeCache, at: np.ndarray, row_start: np.ndarray, pages: np.ndarray, page_start: np.ndarray
+) -> None:
+    """Positions rise within a row, its pages reach that far, and no two tokens write the same slot."""
+    row_N = np.repeat(np.arange(row_start.size - 1), np.diff(row_start))
+    if ((at[1:] <= at[:-1]) & (row_N[1:] == row_N[:-1])).any():
+        raise refuse("at", "positions must rise within each row", "各行内的位置须严格递增")
+    page_N = at // cache.page_tokens
+    if (page_N >= np.diff(page_start)[row_N]).any():
+        raise refuse("pages", "a row has too few pages for its positions", "某一行的页数不足以容纳其位置")
+    slot_N = pages[page_start[row_N] + page_N].astype(np.int64) * cache.page_tokens + at % cache.page_tokens
+    if np.unique(slot_N).size != at.size:
+        raise refuse("pages", "two tokens would write the same slot", "有两个 token 会写入同一位置")

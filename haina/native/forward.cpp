@@ -1,0 +1,169 @@
+// forward.cpp - the whole network in one call over a ragged batch. Read Forward::run() first.
+//
+// model/decoder.py is the same network to be read by humans; a test compares the two on every switch. There is
+// no branch on a model family here: null pointers and zero sizes decide.
+#include <cstring>
+
+#include "ops.h"
+
+namespace haina {
+namespace {
+
+constexpr int64_t GRAIN = 8192;   // floats of one unit of row-wise work: a few microseconds
+
+class Forward {
+  public:
+    Forward(const Hands& hands, const haina_model& model, const haina_cache& cache, const haina_step& step)
+        : hands_(hands), model_(model), cache_(cache), step_(step),
+          D(model.width), HE(int64_t(model.heads) * model.head_width), KE(int64_t(model.key_heads) * model.head_width), F(model.ffn),
+          N(step.row_start[step.rows]),
+          x_ND(N * D), norm_ND(N * D), q_NHE(N * HE), k_NKE(N * KE), v_NKE(N * KE), y_NHE(N * HE), gate_NF(N * F),
+          up_NF(N * F), cos_NR(N * model.rotary / 2), sin_NR(N * model.rotary / 2) {}
+
+    void run() {
+        embed();
+        haina_angles(step_.at, N, model_.rotary, model_.theta, cos_NR, sin_NR);
+        for (int32_t i = 0; i < model_.layers; i++) {
+            attention(model_.layer[i], i);
+            feed_forward(model_.layer[i]);
+        }
+        const Buffer<float> wanted_MD(step_.wanted * D);
+        last_norm(step_.want, step_.wanted, wanted_MD);
+        multiply(hands_, wanted_MD, step_.wanted, {{model_.head, nullptr, step_.logits}});
+        last_norm(step_.want_hidden, step_.wanted_hidden, step_.hidden);
+    }
+
+  private:
+    // A row of the embedding is a blend of one row with weight 1, or its scale.
+    void embed() {
+        const haina_matrix& w = model_.embedding;
+        hands_.share_ranges(N, grain(D), [&](int64_t first, int64_t last) {
+            for (int64_t n = first; n < last; n++) {
+                const int64_t id = step_.ids[n];
+                const char* row = static_cast<const char*>(w.data) + id * D * int64_t(element_bytes(w.dtype));
+                const float weight = w.scale ? w.scale[id] : 1;
+                memset(x_ND + n * D, 0, size_t(D) * sizeof(float));
+                hands_.kernels.blend({w.dtype, row, &weight, 1, D, 1, x_ND + n * D});
+            }
+        });
+    }
+
+    void attention(const haina_layer& layer, int32_t i) {
+        norm(layer.attention_norm);
+        multiply(hands_, norm_ND, N, {{layer.wq, layer.bq, q_NHE}, {layer.wk, layer.bk, k_NKE}, {layer.wv, layer.bv, v_NKE}});
+        hands_.share_ranges(N, grain(HE + 2 * KE), [&](int64_t first, int64_t last) {
+            place(q_NHE, model_.heads, layer.q_norm, first, last);
+            place(k_NKE, model_.key_heads, layer.k_norm, first, last);
+        });
+        store(i);
+        attend(hands_, model_, cache_, step_, i, q_NHE, y_NHE);
+        multiply(hands_, y_NHE, N, {{layer.wo, nullptr, x_ND, true}});
+    }
+
+    void feed_forward(const haina_layer& layer) {
+        norm(layer.ffn_norm);
+        multiply(hands_, norm_ND, N, {{layer.gate, nullptr, gate_NF}, {layer.up, nullptr, up_NF}});
+        hands_.share_ranges(N * F, GRAIN, [&](int64_t first, int64_t last) {
+            haina_silu_mul(gate_NF + first, up_NF + first, last - first, gate_NF + first);
+        });
+        multiply(hands_, gate_NF, N, {{layer.down, nullptr, x_ND, true}});
+    }
+
+    void norm(const float* weight) {
+        hands_.share_ranges(N, grain(D), [&](int64_t first, int64_t last) {
+            haina_rms_norm(x_ND + first * D, weight, model_.eps, last - first, D, norm_ND + first * D);
+        });
+    }
+
+    // Heads of queries or keys get their norm, then their position.
+    void place(float* x, int32_t heads, const float* weight, int64_t first, int64_t last) {
+        const int64_t width = int64_t(heads) * model_.head_width, half = model_.rotary / 2;
+        float* from = x + first * width;
+        if (weight) haina_rms_norm(from, weight, model_.eps, (last - first) * heads, model_.head_width, from);
+        haina_rotate(from, cos_NR + first * half, sin_NR + first * half, last - first, heads, model_.head_width,
+                     model_.rotary);
+    }
+
+    // Keys and values of all fed tokens into their slots, before any query of this layer looks at them.
+    void store(int32_t layer) {
+        hands_.share(step_.rows, [&](int64_t b) {
+            for (int64_t n = step_.row_start[b]; n < step_.row_start[b + 1]; n++) {
+                const int32_t at = step_.at[n], page = page_of(step_, cache_, int32_t(b), at);
+                for (int32_t k = 0; k < model_.key_heads; k++) {
+                    const int64_t to = slot_offset(model_, cache_, layer, page, k, at % cache_.page_tokens);
+                    const int64_t from = n * KE + int64_t(k) * model_.head_width;
+                    keep(k_NKE + from, cache_.keys, to);
+                    keep(v_NKE + from, cache_.values, to);
+                }
+            }
+        });
+    }
+
+    void keep(const float* from, void* slots, int64_t to) {
+        if (cache_.dtype == HAINA_F16)
+            haina_half(from, model_.head_width, static_cast<uint16_t*>(slots) + to);
+        else
+            memcpy(static_cast<float*>(slots) + to, from, size_t(model_.head_width) * sizeof(float));
+    }
+
+    void last_norm(const int32_t* which, int64_t count, float* y) {
+        for (int64_t m = 0; m < count; m++)
+            haina_rms_norm(x_ND + which[m] * D, model_.norm, model_.eps, 1, D, y + m * D);
+    }
+
+    // How many rows of `width` floats make one unit of work.
+    static int64_t grain(int64_t width) { return GRAIN / width + 1; }
+
+    const Hands& hands_;
+    const haina_model& model_;
+    const haina_cache& cache_;
+    const haina_step& step_;
+    const int64_t D, HE, KE, F, N;
+    const Buffer<float> x_ND, norm_ND, q_NHE, k_NKE, v_NKE, y_NHE, gate_NF, up_NF, cos_NR, sin_NR;
+};
+
+}  // namespace
+
+bool valid(const haina_layer& layer, const haina_model& m) {
+    const int64_t D = m.width, HE = int64_t(m.heads) * m.head_width, KE = int64_t(m.key_heads) * m.head_width;
+    return layer.attention_norm && layer.ffn_norm && valid(layer.wq, HE, D) && valid(layer.wk, KE, D) &&
+           valid(layer.wv, KE, D) && valid(layer.wo, D, HE) && valid(layer.gate, m.ffn, D) &&
+           valid(layer.up, m.ffn, D) && valid(layer.down, D, m.ffn);
+}
+
+bool valid(const haina_model* m) {
+    if (!m || !m->norm || !m->layer || m->layers < 1 || m->heads < 1 || m->key_heads < 1) return false;
+    if (m->heads % m->key_heads || m->head_width < 1 || m->rotary < 0) return false;
+    if (m->rotary % 2 || m->rotary > m->head_width) return false;
+    for (int32_t i = 0; i < m->layers; i++)
+        if (!valid(m->layer[i], *m)) return false;
+    return valid(m->embedding, m->vocab, m->width) && valid(m->head, m->vocab, m->width);
+}
+
+bool valid(const haina_cache* c) {
+    return c && c->keys && c->values && c->pages > 0 && c->page_tokens > 0 &&
+           c->page_tokens <= HAINA_MAX_PAGE_TOKENS && (c->dtype == HAINA_F32 || c->dtype == HAINA_F16);
+}
+
+bool valid(const haina_step* s) {
+    return s && s->ids && s->at && s->row_start && s->pages && s->page_start && s->rows > 0 && s->wanted >= 0 &&
+           s->wanted_hidden >= 0 && (!s->wanted || (s->want && s->logits)) &&
+           (!s->wanted_hidden || (s->want_hidden && s->hidden));
+}
+
+}  // namespace haina
+
+extern "C" int haina_forward(const haina_model* model, const haina_cache* cache, const haina_step* step) {
+    using namespace haina;
+    if (!valid(model) || !valid(cache) || !valid(step)) return HAINA_BAD_ARGUMENT;
+    return guarded(step->threads, step->isa,
+                   [&](const Hands& hands) { Forward(hands, *model, *cache, *step).run(); });
+}
+
+extern "C" int32_t haina_abi(void) { return HAINA_ABI; }
+
+extern "C" size_t haina_sizeof(int32_t which) {
+    constexpr size_t sizes[] = {sizeof(haina_matrix), sizeof(haina_layer), sizeof(haina_model), sizeof(haina_cache),
+                                sizeof(haina_step)};
+    return which >= 0 && which < 5 ? sizes[which] : 0;
+}

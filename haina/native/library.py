@@ -1,0 +1,109 @@
+"""libhaina as ctypes sees it: the structs of haina.h, and the library found, compared with them and loaded.
+
+It knows where the library lies and what its structs look like; binding.py knows what may be put into them.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import sys
+from ctypes import POINTER, Structure, c_double, c_float, c_int32, c_int64, c_size_t, c_void_p
+from pathlib import Path
+
+import haina.native
+from haina.wording import say
+
+ABI = 1  # HAINA_ABI of the header that this file repeats
+
+
+class CMatrix(Structure):
+    _fields_ = (
+        ("data", c_void_p),
+        ("scale", c_void_p),
+        ("rows", c_int64),
+        ("cols", c_int64),
+        ("dtype", c_int32),
+        ("reserved", c_int32),
+    )
+
+
+class CLayer(Structure):
+    _fields_ = (
+        *((name, c_void_p) for name in ("attention_norm", "ffn_norm", "bq", "bk", "bv", "q_norm", "k_norm")),
+        *((name, CMatrix) for name in ("wq", "wk", "wv", "wo", "gate", "up", "down")),
+    )
+
+
+class CModel(Structure):
+    _fields_ = (
+        *(
+            (n, c_int32)
+            for n in ("layers", "width", "heads", "key_heads", "head_width", "rotary", "ffn", "vocab")
+        ),
+        ("eps", c_float),
+        ("reserved", c_float),
+        ("theta", c_double),
+        ("slopes", c_void_p),
+        ("norm", c_void_p),
+        ("layer", POINTER(CLayer)),
+        ("embedding", CMatrix),
+        ("head", CMatrix),
+    )
+
+
+class CCache(Structure):
+    _fields_ = (
+        ("keys", c_void_p),
+        ("values", c_void_p),
+        ("pages", c_int32),
+        ("page_tokens", c_int32),
+        ("dtype", c_int32),
+        ("reserved", c_int32),
+    )
+
+
+class CStep(Structure):
+    _fields_ = (
+        *(
+            (name, c_void_p)
+            for name in ("ids", "at", "row_start", "pages", "page_start", "want", "want_hidden")
+        ),
+        ("logits", c_void_p),
+        ("hidden", c_void_p),
+        *((name, c_int32) for name in ("rows", "wanted", "wanted_hidden", "threads", "isa", "reserved")),
+    )
+
+
+STRUCTS = (CMatrix, CLayer, CModel, CCache, CStep)
+
+
+@functools.cache
+def library() -> ctypes.CDLL:
+    """libhaina, loaded once. ValueError if there is none or it was built from other sources."""
+    name = {"win32": "haina.dll", "darwin": "libhaina.dylib"}.get(sys.platform, "libhaina.so")
+    found = [file for folder in haina.native.__path__ if (file := Path(folder) / name).is_file()]
+    if not found:
+        where = next(iter(haina.native.__path__))
+        raise ValueError(
+            say(
+                f"{Path(where) / name}: the native library is missing; run `make native` or reinstall haina",
+                f"{Path(where) / name}：缺少本机计算库；请运行 `make native` 或重新安装 haina",
+            )
+        )
+    try:
+        lib = ctypes.CDLL(str(found[0]))
+        lib.haina_sizeof.restype = c_size_t
+        same = lib.haina_abi() == ABI and all(
+            lib.haina_sizeof(i) == ctypes.sizeof(struct) for i, struct in enumerate(STRUCTS)
+        )
+    except (OSError, AttributeError):
+        same = False
+    if not same:
+        raise ValueError(
+            say(
+                f"{found[0]}: the native library does not fit this haina; run `make native` or reinstall haina",
+                f"{found[0]}：本机计算库与当前版本的 haina 不匹配；请运行 `make native` 或重新安装 haina",
+            )
+        )
+    return lib

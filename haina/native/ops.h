@@ -1,0 +1,89 @@
+// ops.h - the operations that forward.cpp is written in: kernels shared out over threads.
+#pragma once
+#include <cstddef>
+#include <initializer_list>
+#include <memory>
+#include <new>
+
+#include "haina.h"
+#include "kernels.h"
+#include "pool.h"
+
+namespace haina {
+
+// Where the work of one call runs: its kernels, its threads.
+struct Hands {
+    const Kernels& kernels;
+    Pool& pool;
+    int threads;
+
+    template <class Work>
+    void share(int64_t items, Work&& work) const { pool.run(threads, items, work); }
+
+    // Ranges of at most `grain` things: work(first, last).
+    template <class Work>
+    void share_ranges(int64_t count, int64_t grain, Work&& work) const {
+        share((count + grain - 1) / grain, [&](int64_t i) {
+            const int64_t first = i * grain;
+            work(first, first + grain < count ? first + grain : count);
+        });
+    }
+};
+
+// Uninitialised memory. Throws std::bad_alloc.
+template <class T>
+class Buffer {
+  public:
+    explicit Buffer(int64_t count) : data_(new T[size_t(count)]) {}
+    operator T*() const { return data_.get(); }
+
+  private:
+    std::unique_ptr<T[]> data_;
+};
+
+// One matrix of a multiplication: y [tokens, w.rows] = x · wᵀ + bias, or y += that.
+struct Output {
+    const haina_matrix& w;
+    const float* bias;
+    float* y;
+    bool add = false;
+};
+
+// All outputs from the same x [tokens, cols], in one round of the threads.
+void multiply(const Hands& hands, const float* x, int64_t tokens, std::initializer_list<Output> outputs);
+
+// Attention of one layer; see haina_attention. q, y [N, H, E].
+void attend(const Hands& hands, const haina_model& model, const haina_cache& cache, const haina_step& step,
+            int32_t layer, const float* q, float* y);
+
+// The page of the fed token n of row b, and where slot `slot` of a page begins for one layer and key head.
+inline int32_t page_of(const haina_step& step, const haina_cache& cache, int32_t b, int32_t position) {
+    return step.pages[step.page_start[b] + position / cache.page_tokens];
+}
+inline int64_t slot_offset(const haina_model& m, const haina_cache& c, int32_t layer, int32_t page, int32_t k,
+                           int32_t slot) {
+    return (((int64_t(layer) * c.pages + page) * m.key_heads + k) * c.page_tokens + slot) * m.head_width;
+}
+inline size_t element_bytes(int32_t dtype) { return dtype == HAINA_F32 ? 4 : dtype == HAINA_I8 ? 1 : 2; }
+
+// Whether the sizes and pointers of each struct make sense; indices inside arrays are the caller's duty.
+bool valid(const haina_matrix& w, int64_t rows, int64_t cols);
+bool valid(const haina_layer& layer, const haina_model& model);
+bool valid(const haina_model* model);
+bool valid(const haina_cache* cache);
+bool valid(const haina_step* step);
+
+// Runs body(hands) and turns what can go wrong into a status.
+template <class Body>
+int guarded(int32_t threads, int32_t isa, Body&& body) {
+    const Kernels* kernels = kernels_for(isa);
+    if (!kernels || threads < 1 || threads > HAINA_MAX_THREADS) return HAINA_BAD_ARGUMENT;
+    try {
+        body(Hands{*kernels, pool(), threads});
+        return HAINA_OK;
+    } catch (const std::bad_alloc&) {
+        return HAINA_NO_MEMORY;
+    }
+}
+
+}  // namespace haina
