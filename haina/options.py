@@ -51,8 +51,9 @@ class ModelOptions:
     bits: Literal[16, 8] = flag(16, "precision of the weights", "权重精度")
     context: int | None = flag(
         None, "room for prompt and answer [default: the model's, up to 4096]", "上下文词元数，默认随模型，至多 4096",
-        metavar="TOKENS", least=16,
-    )  # fmt: skip
+        metavar="TOKENS",
+        least=16,
+    )
     threads: int | None = flag(
         None,
         "CPU threads [default: all cores]",
@@ -93,13 +94,7 @@ class ChatOptions(ModelOptions):
 class RunOptions(ChatOptions):
     """One answer."""
 
-    stop: list[str] = field(
-        default_factory=list,
-        metadata={
-            "help": ("end before this text; repeatable", "遇此文本即止，可多次给出"),
-            "metavar": "TEXT",
-        },
-    )
+    stop: list[str] = flag((), "end before this text; repeatable", "遇此文本即止，可多次给出", metavar="TEXT")  # noqa: RUF009
     raw: bool = flag(False, "continue the text itself, without chat format", "不用对话格式，直接续写文本")
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -22,6 +22,7 @@ from haina.engine.sampling import Sampler, Sampling
 from haina.wording import say
 
 Ids = Sequence[int]
+Part = tuple[list[int], int, Ids]  # what one row feeds: its pages, the position of the first id, the ids
 CHUNK_TOKENS = 256  # of a prompt fed in one step: others wait no longer than this
 DEFAULT_CACHE_BYTES = 256 << 20
 
@@ -89,7 +90,7 @@ class Engine:
 
     def generate(
         self, requests: Iterable[Request], *, on_prefill: Callable[[int, int], None] | None = None
-    ) -> Iterator[Token]:
+    ) -> Generator[Token, None, None]:
         """Serve requests until all have ended; tokens come as they are made, `on_prefill(done, all)` before them."""
         numbers = {self.add(request) for request in requests}
         try:
@@ -131,21 +132,24 @@ class Engine:
 
     def step(self) -> list[Token]:
         """Admit what fits, feed one batch, choose a token for every row whose ids are all fed."""
+        self._admit()
+        rows = list(self.running.values())
+        if not rows:
+            return []
+        parts: list[Part] = [(row.pages, row.fed, row.ids[row.fed : row.fed + CHUNK_TOKENS]) for row in rows]
+        for row, (_, _, ids) in zip(rows, parts, strict=True):
+            row.fed += len(ids)
+        ends = np.cumsum([len(ids) for _, _, ids in parts]) - 1
+        ready = [(row, int(end)) for row, end in zip(rows, ends, strict=True) if row.fed == len(row.ids)]
+        logits_MV = self.runner.step(_batch(parts, [end for _, end in ready]))
+        return [self._choose(row, logits_V) for (row, _), logits_V in zip(ready, logits_MV, strict=True)]
+
+    def _admit(self) -> None:
+        """First come, first served: the oldest waiting request gets its pages as soon as they are free."""
         while self.waiting and (pages := self.pages.take(self.waiting[0].limit)) is not None:
             row = self.waiting.popleft()
             row.pages = pages
             self.running[row.number] = row
-        rows = list(self.running.values())
-        if not rows:
-            return []
-        parts = [row.ids[row.fed : row.fed + CHUNK_TOKENS] for row in rows]
-        ready = [row for row, part in zip(rows, parts, strict=True) if row.fed + len(part) == len(row.ids)]
-        logits_MV = self._feed(
-            [(row.pages, row.fed, part) for row, part in zip(rows, parts, strict=True)], ready, rows
-        )
-        for row, part in zip(rows, parts, strict=True):
-            row.fed += len(part)
-        return [self._choose(row, logits_V) for row, logits_V in zip(ready, logits_MV, strict=True)]
 
     def cancel(self, number: int) -> None:
         """End a request, whatever its state; its pages are free before the next step."""
@@ -175,8 +179,8 @@ class Engine:
 
     def score(self, prompt: Ids, answers: Sequence[Ids]) -> list[float]:
         """Nats of each answer after the prompt: the sum of its tokens' log-probabilities. The prompt runs once."""
-        if not prompt:
-            raise ValueError(say("score needs a prompt of one token or more", "评分的提示至少要有一个词元"))
+        for ids in (prompt, *filter(None, answers)):
+            self._check(ids)
         pages = self._borrow(len(prompt) + max(map(len, answers), default=0))
         try:
             first_V = self._run(pages, 0, prompt, last_only=True)[-1]
@@ -195,23 +199,18 @@ class Engine:
 
     def embed(self, rows: Sequence[Ids]) -> np.ndarray:
         """(B, D) float32: the mean of each row's hidden states after the last norm, scaled to length 1."""
-        return (
-            np.stack([self._embed(ids) for ids in rows])
-            if rows
-            else np.zeros((0, self.config.hidden_size), "f4")
-        )
+        vectors = [self._embed(ids) for ids in rows]
+        return np.stack(vectors) if vectors else np.zeros((0, self.config.hidden_size), np.float32)
 
     def _embed(self, ids: Ids) -> np.ndarray:
-        if not ids:
-            raise ValueError(
-                say("embed needs one token or more in each row", "每一行至少要有一个词元才能求向量")
-            )
+        self._check(ids)
         pages = self._borrow(len(ids))
         try:
             mean_D = self._run(pages, 0, ids, hidden=True).mean(axis=0, dtype=np.float64)
         finally:
             self.pages.give_back(pages)
-        return (mean_D / max(float(np.linalg.norm(mean_D)), 1e-12)).astype(np.float32)
+        length = max(float(np.linalg.norm(mean_D)), 1e-12)
+        return np.asarray(mean_D / length, np.float32)
 
     def _borrow(self, tokens: int) -> list[int]:
         pages = self.pages.take(tokens)
@@ -232,7 +231,6 @@ class Engine:
         self, pages: list[int], at: int, ids: Ids, *, last_only: bool = False, hidden: bool = False
     ) -> np.ndarray:
         """Feed one row from position `at`, in chunks; logits (or hidden states) of every token or of the last."""
-        self._check(ids)
         out = []
         for start in range(0, len(ids), CHUNK_TOKENS):
             part = ids[start : start + CHUNK_TOKENS]
@@ -241,30 +239,26 @@ class Engine:
             out.append(self.runner.step(_batch([(pages, at + start, part)], want, hidden)))
         return np.concatenate(out)
 
-    def _feed(
-        self, parts: list[tuple[list[int], int, list[int]]], ready: list[_Row], rows: list[_Row]
-    ) -> np.ndarray:
-        ends = np.cumsum([len(part) for _, _, part in parts]) - 1
-        chosen = {row.number for row in ready}
-        want = [int(end) for row, end in zip(rows, ends, strict=True) if row.number in chosen]
-        return self.runner.step(_batch(parts, want, False))
-
     def _check(self, ids: Ids) -> None:
-        wrong = next((i for i in ids if not 0 <= i < self.config.vocab_size), None)
-        if wrong is not None or (not ids):
+        size = self.config.vocab_size
+        if not ids:
             raise ValueError(
                 say(
-                    f"token id {wrong} is not one of the model's {self.config.vocab_size}"
-                    if ids
-                    else "an empty prompt has nothing to continue; give one token or more",
-                    f"词元编号 {wrong} 不在模型的 {self.config.vocab_size} 个之内"
-                    if ids
-                    else "提示为空，无从续写；请至少给出一个词元",
+                    "an empty prompt has nothing to continue; give one token or more",
+                    "提示为空，无从续写；请至少给出一个词元",
+                )
+            )
+        wrong = next((i for i in ids if not 0 <= i < size), None)
+        if wrong is not None:
+            raise ValueError(
+                say(
+                    f"token id {wrong} is not one of the model's {size}",
+                    f"词元编号 {wrong} 不在模型的 {size} 个之内",
                 )
             )
 
 
-def _batch(parts: list[tuple[list[int], int, Ids]], want: list[int], hidden: bool) -> Step:
+def _batch(parts: list[Part], want: list[int], hidden: bool = False) -> Step:
     """(pages, first position, ids) of each row → the arrays of a Step."""
     int32 = np.int32
     return Step(

@@ -16,7 +16,9 @@ from haina.engine.engine import CHUNK_TOKENS
 from haina.model.config import ModelConfig
 
 CACHE_ITEM_BYTES = 2  # keys and values are kept as F16
-PROCESS_BYTES = 96 << 20  # Python, NumPy, SentencePiece and prompt_toolkit, without any weights (measured: 70–90 MB)
+PROCESS_BYTES = (
+    96 << 20
+)  # Python, NumPy, SentencePiece and prompt_toolkit, without any weights (measured: 70–90 MB)
 
 
 def weight_bytes(config: ModelConfig, *, item_bytes: int, bits: Literal[16, 8]) -> int:

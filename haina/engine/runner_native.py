@@ -58,7 +58,7 @@ class NativeRunner:
             hidden=step.want_M if step.hidden else None,
             threads=self.threads,
         )
-        return result[1] if step.hidden else result
+        return result[1] if isinstance(result, tuple) else result
 
 
 def _pointer(raw: Raw, bits: int) -> Matrix | np.ndarray:

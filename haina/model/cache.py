@@ -14,7 +14,15 @@ from haina.model.config import ModelConfig
 class PlainCache:
     """Room for `capacity` tokens in each of `rows` rows. Before a step, `slots` says how far the rows will reach."""
 
-    def __init__(self, config: ModelConfig, rows: int, capacity: int, *, dtype=torch.float32, device="cpu"):
+    def __init__(
+        self,
+        config: ModelConfig,
+        rows: int,
+        capacity: int,
+        *,
+        dtype: torch.dtype = torch.float32,
+        device: str = "cpu",
+    ):
         shape = (config.num_hidden_layers, rows, config.num_key_value_heads, capacity, config.head_dim)
         self.k_LBKSE = torch.zeros(shape, dtype=dtype, device=device)
         self.v_LBKSE = torch.zeros(shape, dtype=dtype, device=device)

@@ -256,7 +256,7 @@ class _Reader:
     def number(self, key: str, default: float | None = None) -> float:
         self.taken.add(key)
         value = self.hf.get(key, default)
-        if type(value) not in (int, float) or not 0 < value < 1e12:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e12:
             raise self.wrong(key, value)
         return float(value)
 

@@ -23,6 +23,8 @@ from torch import Tensor, nn
 
 from haina.model.config import ModelConfig
 
+Angles = tuple[Tensor, Tensor]  # cos and sin of every fed token
+
 
 class Cache(Protocol):
     """Where the keys and values of tokens already seen live; `None` in `Decoder.forward` means: nowhere."""
@@ -60,13 +62,13 @@ class Rope(nn.Module):
         self.theta = config.rope_theta
         self.exponents = torch.arange(0, R, 2, dtype=torch.float64, device="cpu") / R
 
-    def angles(self, at_BT: Tensor) -> tuple[Tensor, Tensor]:
+    def angles(self, at_BT: Tensor) -> Angles:
         """cos and sin of every fed token, (B, 1, T, R/2) fp32."""
         frequency = (self.theta**-self.exponents).to(at_BT.device)
         angle = at_BT[:, None, :, None].double() * frequency
         return angle.cos().float(), angle.sin().float()
 
-    def rotate(self, x_BHTE: Tensor, angles: tuple[Tensor, Tensor]) -> Tensor:
+    def rotate(self, x_BHTE: Tensor, angles: Angles) -> Tensor:
         cos, sin = angles
         a, b, rest = x_BHTE.split([self.R // 2, self.R // 2, x_BHTE.shape[-1] - self.R], -1)
         return torch.cat([a * cos - b * sin, b * cos + a * sin, rest], -1).type_as(x_BHTE)
@@ -83,10 +85,10 @@ class Alibi(nn.Module):
         super().__init__()
         self.slopes = config.alibi_slopes()
 
-    def angles(self, at_BT: Tensor) -> None:
-        return None
+    def angles(self, at_BT: Tensor) -> Angles:
+        return at_BT, at_BT  # nothing turns
 
-    def rotate(self, x_BHTE: Tensor, angles: None) -> Tensor:
+    def rotate(self, x_BHTE: Tensor, angles: Angles) -> Tensor:
         return x_BHTE
 
     def bias(self, at_BT: Tensor, slots: int) -> Tensor:
@@ -178,34 +180,41 @@ class Place:
         return self.cache.store(layer, k_BKTE, v_BKTE, self.at_BT) if self.cache else (k_BKTE, v_BKTE)
 
 
+class Trunk(nn.Module):
+    """ids → the state of each fed token after the last norm. (`model.` in the checkpoint's names.)"""
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.position = Rope(config) if config.position == "rope" else Alibi(config)
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.layers = nn.ModuleList(Block(config, i) for i in range(config.num_hidden_layers))
+        self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+
+    def forward(self, ids_BT: Tensor, at_BT: Tensor | None, cache: Cache | None) -> Tensor:
+        if at_BT is None:
+            at_BT = torch.arange(ids_BT.shape[1], device=ids_BT.device).expand(ids_BT.shape)
+        x_BTD = self.embed_tokens(ids_BT)
+        place = Place(self.position, at_BT, x_BTD.dtype, cache)
+        for block in self.layers:
+            x_BTD = block(x_BTD, place)
+        return self.norm(x_BTD)
+
+
 class Decoder(nn.Module):
     """ids → hidden states → logits. Parameter names are our tensor names (ModelConfig.tensor_shapes)."""
 
     def __init__(self, config: ModelConfig):
         super().__init__()
         self.config = config
-        self.model = nn.ModuleDict(
-            {
-                "embed_tokens": nn.Embedding(config.vocab_size, config.hidden_size),
-                "layers": nn.ModuleList(Block(config, i) for i in range(config.num_hidden_layers)),
-                "norm": RMSNorm(config.hidden_size, config.rms_norm_eps),
-            }
-        )
+        self.model = Trunk(config)
         head = NormHead if config.head == "normed" else nn.Linear
         self.lm_head = head(config.hidden_size, config.vocab_size, bias=False)
         if config.tie_word_embeddings:
-            self.lm_head.weight = self.model["embed_tokens"].weight
-        self.position = Rope(config) if config.position == "rope" else Alibi(config)
+            self.lm_head.weight = self.model.embed_tokens.weight
 
     def hidden(self, ids_BT: Tensor, at_BT: Tensor | None = None, cache: Cache | None = None) -> Tensor:
         """(B, T, D): the state of each fed token after the last norm. Without a cache a row starts at 0."""
-        if at_BT is None:
-            at_BT = torch.arange(ids_BT.shape[1], device=ids_BT.device).expand(ids_BT.shape)
-        x_BTD = self.model["embed_tokens"](ids_BT)
-        place = Place(self.position, at_BT, x_BTD.dtype, cache)
-        for block in self.model["layers"]:
-            x_BTD = block(x_BTD, place)
-        return self.model["norm"](x_BTD)
+        return self.model(ids_BT, at_BT, cache)
 
     def forward(self, ids_BT: Tensor, at_BT: Tensor | None = None, cache: Cache | None = None) -> Tensor:
         """Logits (B, T, V). Row b's token t stands at position `at_BT[b, t]` of its own sequence."""
@@ -232,7 +241,7 @@ class Decoder(nn.Module):
             decoder = cls(config)
         decoder = decoder.to_empty(device="cpu")
         if config.tie_word_embeddings:
-            decoder.lm_head.weight = decoder.model["embed_tokens"].weight
+            decoder.lm_head.weight = decoder.model.embed_tokens.weight
         parameters = dict(decoder.named_parameters())
         with torch.no_grad():
             for name, array in tensors:

@@ -26,10 +26,10 @@ GREEDY = Sampling(temperature=0)
 @pytest.fixture(scope="session")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
     """A random network with every row of ALiBi and a context of 1,024, as a folder on disk."""
-    wire = learn(TEXT, pieces=600)
+    wire = learn(TEXT, pieces=560)
     config = ModelConfig(
         architecture="BaichuanForCausalLM",
-        vocab_size=640,
+        vocab_size=600,
         hidden_size=48,
         intermediate_size=72,
         num_hidden_layers=2,
@@ -61,7 +61,7 @@ def answer(engine: Engine, request: Request) -> list[int]:
 def test_a_request_does_not_know_its_companions(engine: Engine) -> None:
     random = np.random.default_rng(1)
     requests = [
-        Request(tuple(random.integers(3, 600, length).tolist()), new, Sampling(seed=length))
+        Request(tuple(random.integers(3, 560, length).tolist()), new, Sampling(seed=length))
         for length, new in ((1, 9), (5, 30), (40, 3), (CHUNK_TOKENS + 3, 12), (2, 1))
     ]
     alone = [answer(engine, request) for request in requests]
@@ -84,7 +84,7 @@ def test_logprobs_are_the_score_of_what_was_said(engine: Engine) -> None:
 
 
 def test_a_long_prompt_in_chunks_scores_as_its_parts(engine: Engine) -> None:
-    ids = tuple(np.random.default_rng(2).integers(3, 600, 2 * CHUNK_TOKENS + 7).tolist())
+    ids = tuple(np.random.default_rng(2).integers(3, 560, 2 * CHUNK_TOKENS + 7).tolist())
     whole = engine.score(ids[:1], [ids[1:]])[0]
     cut = CHUNK_TOKENS + 11
     assert whole == pytest.approx(
@@ -135,7 +135,7 @@ def test_requests_wait_for_pages(small: Checkpoint) -> None:
 
 
 @pytest.mark.parametrize(
-    ("ids", "named"), [((), "empty prompt"), ((700,), "700"), ((-1,), "-1"), (tuple([5] * 1024), "1024")]
+    ("ids", "named"), [((), "empty prompt"), ((600,), "600"), ((-1,), "-1"), (tuple([5] * 1024), "1024")]
 )
 def test_what_can_never_be_served_is_refused_with_the_figure(
     engine: Engine, ids: tuple[int, ...], named: str

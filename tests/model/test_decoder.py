@@ -81,8 +81,8 @@ def test_neighbours_beyond_256_are_told_apart_in_bf16() -> None:
     """bf16 has no 4001 (Baichuan 2 report, section 2.5): angles and ALiBi's distances must not be bf16."""
     decoder = random_decoder(BASE).bfloat16()
     with torch.autocast("cpu", torch.bfloat16):
-        cos, _ = decoder.position.angles(torch.tensor([[4000, 4001]]))
-        distance = random_decoder(SWITCHES["alibi"]).position.bias(torch.tensor([[4001]]), 4002)
+        cos, _ = decoder.model.position.angles(torch.tensor([[4000, 4001]]))
+        distance = random_decoder(SWITCHES["alibi"]).model.position.bias(torch.tensor([[4001]]), 4002)
     assert cos.dtype == torch.float32
     assert cos[0, 0, :, 0].tolist() == pytest.approx([math.cos(4000), math.cos(4001)], abs=1e-6)
     slope = SWITCHES["alibi"].alibi_slopes()[0]
