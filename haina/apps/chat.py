@@ -10,12 +10,12 @@ import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from haina.apps.model import Model
 from haina.checkpoint.checkpoint import Checkpoint
 from haina.checkpoint.read_json import read_json_object
-from haina.engine.engine import Engine, Request, Token
+from haina.engine.engine import Engine, Request
 from haina.engine.sampling import Sampling
 from haina.options import ChatOptions
 from haina.text.messages import ROLES, Message, Template, assemble
@@ -36,7 +36,7 @@ class Settings:
 
     @classmethod
     def of(cls, checkpoint: Checkpoint, asked: ChatOptions, *, stop: Sequence[str] = ()) -> Settings:
-        """The checkpoint's generation_config.json, and over it what was asked for. ValueError: a value out of range."""
+        """generation_config.json, and over it what was asked for. ValueError: a value out of range."""
         file = str(checkpoint.folder / "generation_config.json")
         sampling = Sampling.from_generation(checkpoint.generation, file=file)
         names = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty", "seed")
@@ -88,9 +88,8 @@ class Reply:
         return self._stream.text
 
     def __iter__(self) -> Generator[str, None, None]:
-        made = self._engine.generate([self._request], on_prefill=self._on_prefill)
         began = time.perf_counter()
-        with closing(cast("Generator[Token, None, None]", made)) as tokens:
+        with closing(self._engine.generate([self._request], on_prefill=self._on_prefill)) as tokens:
             for token in tokens:
                 now = time.perf_counter()
                 self.prefill_s = self.prefill_s or now - began
@@ -99,7 +98,9 @@ class Reply:
                 if token.finish != "stop":
                     yield self._stream.push(token.id)
                 if token.finish or self._stream.stopped:
-                    self.finish = "length" if token.finish == "length" and not self._stream.stopped else "stop"
+                    self.finish = (
+                        "length" if token.finish == "length" and not self._stream.stopped else "stop"
+                    )
                     break
         yield self._stream.close()
 
@@ -137,7 +138,9 @@ def continuation(model: Model, text: str, settings: Settings, *, on_prefill: Pre
         )
     longest = min(settings.max_new_tokens, model.context - len(ids))
     request = Request(ids, longest, settings.sampling, frozenset({model.tokenizer.eos_id}))
-    return Reply(model.engine, request, TextStream(model.tokenizer, stop=settings.stop), on_prefill=on_prefill)
+    return Reply(
+        model.engine, request, TextStream(model.tokenizer, stop=settings.stop), on_prefill=on_prefill
+    )
 
 
 def chat_template(model: Model) -> Template:
@@ -147,7 +150,7 @@ def chat_template(model: Model) -> Template:
         raise ValueError(
             say(
                 f'{folder}: a base model without a chat format; let it continue a text: haina run {folder} "text"',
-                f"{folder}：这是没有对话格式的基座模型；可以让它续写文本：haina run {folder} \"文本\"",
+                f'{folder}：这是没有对话格式的基座模型；可以让它续写文本：haina run {folder} "文本"',
             )
         )
     return model.template
@@ -176,7 +179,9 @@ class Chat:
         return [*said, Message("user", question)] if question is not None else said
 
     def to_json(self) -> dict[str, Any]:
-        return {"messages": [{"role": message.role, "content": message.content} for message in self.messages()]}
+        return {
+            "messages": [{"role": message.role, "content": message.content} for message in self.messages()]
+        }
 
     @classmethod
     def from_json(cls, saved: dict[str, Any], *, file: str) -> Chat:
@@ -188,7 +193,9 @@ class Chat:
         system = said.pop(0).content if said and said[0].role == "system" else ""
         roles = [message.role for message in said]
         if roles != ["user", "assistant"] * (len(said) // 2):
-            raise _no_conversation(file, "user and assistant do not take turns", "user 与 assistant 没有一问一答")
+            raise _no_conversation(
+                file, "user and assistant do not take turns", "user 与 assistant 没有一问一答"
+            )
         return cls(system, [(a.content, b.content) for a, b in _pairs(said)])
 
 
@@ -199,15 +206,22 @@ def _pairs(said: list[Message]) -> Iterator[tuple[Message, Message]]:
 def _message(entry: Any, number: int, file: str) -> Message:
     role, content = (entry.get("role"), entry.get("content")) if isinstance(entry, dict) else (None, None)
     if role not in ROLES or not isinstance(content, str) or (role == "user" and not content):
-        raise _no_conversation(file, f"message {number} needs a role and a text", f"第 {number} 条消息缺少角色或文本")
+        raise _no_conversation(
+            file, f"message {number} needs a role and a text", f"第 {number} 条消息缺少角色或文本"
+        )
     try:
         content.encode()
     except UnicodeEncodeError:
-        raise _no_conversation(file, f"message {number} is not valid Unicode", f"第 {number} 条消息不是有效的 Unicode") from None
+        raise _no_conversation(
+            file, f"message {number} is not valid Unicode", f"第 {number} 条消息不是有效的 Unicode"
+        ) from None
     return Message(role, content)
 
 
 def _no_conversation(file: str, en: str, zh: str) -> ValueError:
     return ValueError(
-        say(f"{file}: not a saved conversation: {en}; use a file that /save wrote", f"{file}：不是保存的对话：{zh}；请选用 /保存 写出的文件")
+        say(
+            f"{file}: not a saved conversation: {en}; use a file that /save wrote",
+            f"{file}：不是保存的对话：{zh}；请选用 /保存 写出的文件",
+        )
     )

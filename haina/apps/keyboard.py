@@ -32,7 +32,9 @@ def open_keyboard(words: Sequence[str]) -> Callable[[], str]:
         prompt_continuation=MORE,
         completer=WordCompleter(list(words), sentence=True),
         complete_while_typing=False,
-        output=None if is_dumb_terminal() else create_output(sys.stdout if sys.stdout.isatty() else sys.stderr),
+        output=None
+        if is_dumb_terminal()
+        else create_output(sys.stdout if sys.stdout.isatty() else sys.stderr),
     )  # without an output of its own, a session falls back to a prompt that TERM=dumb can show
     return lambda: _unquoted(session.prompt(PROMPT))
 

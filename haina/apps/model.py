@@ -62,7 +62,9 @@ def open_model(folder: str | Path, options: ModelOptions, *, progress: Progress 
     if not options.force:
         _check_memory(checkpoint, options.bits, context)
     names = checkpoint.names()
-    for done, name in enumerate(names):  # read once here, where it can be followed; the engine finds it in memory
+    for done, name in enumerate(
+        names
+    ):  # read once here, where it can be followed; the engine finds it in memory
         report(say("reading weights", "读取权重"), done, len(names))
         checkpoint.tensor(name)
     report(say("preparing", "准备运行"), 0, 0)

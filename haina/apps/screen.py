@@ -15,6 +15,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TextIO
 
+from haina.wording import say
+
 PATIENCE_S = 1.0  # what takes less is not worth a line
 BAR_CELLS = 20
 
@@ -40,12 +42,39 @@ def interactive(stream: TextIO | None) -> bool:
 def note(text: str) -> None:
     """A remark for the person at the terminal; nothing when stderr goes elsewhere."""
     if interactive(sys.stderr):
+        report(text)
+
+
+def report(text: object) -> None:
+    """A line on stderr, wherever it goes."""
+    if sys.stderr:  # None when the caller has closed it; print would turn to stdout
         print(one_line(text), file=sys.stderr, flush=True)
 
 
 def complain(error: object) -> None:
-    """An error, on stderr wherever it goes: one line behind our name."""
-    print(f"haina: {one_line(error)}", file=sys.stderr, flush=True)
+    """An error: one line behind our name."""
+    report(f"haina: {error}")
+
+
+def tell(text: str) -> None:
+    """A remark within a conversation, several lines perhaps: where the person is, never among piped answers."""
+    stream = sys.stdout if interactive(sys.stdout) else sys.stderr
+    if stream:
+        print(plain(text), file=stream, flush=True)
+
+
+def explained(error: ValueError | OSError | MemoryError) -> str:
+    """The message of an error, for people; with the file that the system could not use."""
+    if isinstance(error, MemoryError):
+        return say(
+            "not enough memory; try --bits 8 or a smaller --context",
+            "内存不足；请试用 --bits 8 或更小的 --context",
+        )
+    if isinstance(error, FileNotFoundError) and error.filename is not None:
+        return say(f"{error.filename}: no such file or folder", f"{error.filename}：没有这个文件或目录")
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error) or type(error).__name__
 
 
 class Status:

@@ -63,24 +63,31 @@ def table(record: dict[str, Any]) -> str:
 
 def _rows(record: dict[str, Any]) -> list[tuple[str, str]]:
     shape, memory, chat = record["shape"], record["memory"], record["chat"]
-    parameters, heads = record["parameters"], shape["num_attention_heads"]
+    parameters, tokens = record["parameters"], record["context_tokens"]
+    layers, width, inner = (shape[n] for n in ("num_hidden_layers", "hidden_size", "intermediate_size"))
+    heads, head_dim, vocabulary = (shape[n] for n in ("num_attention_heads", "head_dim", "vocab_size"))
     free = memory["available_bytes"]
     rows = [
         (say("model", "模型"), record["name"]),
         (say("folder", "目录"), record["folder"]),
         (say("family", "系列"), f"{record['family']} ({record['architecture']})"),
-        (say("parameters", "参数量"), f"{parameters:,}" + (f" ({parameters / 1e9:.1f} B)" if parameters > 1e8 else "")),
+        (
+            say("parameters", "参数量"),
+            f"{parameters:,}" + (f" ({parameters / 1e9:.1f} B)" if parameters > 1e8 else ""),
+        ),
         (
             say("shape", "结构"),
             say(
-                f"{shape['num_hidden_layers']} layers, width {shape['hidden_size']}, feed-forward "
-                f"{shape['intermediate_size']}, {heads} heads of {shape['head_dim']}, vocabulary {shape['vocab_size']:,}",
-                f"{shape['num_hidden_layers']} 层，宽 {shape['hidden_size']}，前馈 {shape['intermediate_size']}，"
-                f"{heads} 头 × {shape['head_dim']}，词表 {shape['vocab_size']:,}",
+                f"{layers} layers, width {width}, feed-forward {inner}, {heads} heads of {head_dim}, "
+                f"vocabulary {vocabulary:,}",
+                f"{layers} 层，宽 {width}，前馈 {inner}，{heads} 头 × {head_dim}，词表 {vocabulary:,}",
             ),
         ),
         (say("switches", "开关"), ", ".join(_switches(record))),
-        (say("context", "上下文"), say(f"{record['context_tokens']:,} tokens", f"{record['context_tokens']:,} 词元")),
+        (
+            say("context", "上下文"),
+            say(f"{tokens:,} tokens", f"{tokens:,} 词元"),
+        ),
         (say("precision", "精度"), record["precision"]),
         (say("on disk", "磁盘占用"), _size(record["disk_bytes"])),
         (
@@ -114,7 +121,10 @@ def _switches(record: dict[str, Any]) -> list[str]:
 def _chat(chat: dict[str, Any] | None) -> str:
     if chat is None:
         return say("none: a base model, it continues text", "无：基座模型，只能续写")
-    return say(f"roles {chat['user_id']} / {chat['assistant_id']}", f"角色词元 {chat['user_id']} / {chat['assistant_id']}")
+    return say(
+        f"roles {chat['user_id']} / {chat['assistant_id']}",
+        f"角色词元 {chat['user_id']} / {chat['assistant_id']}",
+    )
 
 
 def _settings(settings: dict[str, Any]) -> str:

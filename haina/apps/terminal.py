@@ -1,151 +1,186 @@
 """Terminal: the conversation at a keyboard, and the single answer of `haina run` and of a pipe.
 
-stdout carries answers and nothing else; what is said about them goes to stderr, when a person is there to read it.
-Ctrl-C ends an answer, not the program. Conversations stay in memory until /save. How an answer is made is
-apps/chat.py's; the keys and the line editor are apps/keyboard.py's.
+stdout carries answers and nothing else, unless it is a terminal itself; remarks go where a person reads them.
+Ctrl-C ends an answer, not the program. What was said stays in memory until /save. How an answer is made is
+apps/chat.py's, the line editor is apps/keyboard.py's, the commands are apps/commands.py's.
 """
 
 from __future__ import annotations
 
-import difflib
-import json
-import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
-from pathlib import Path
+from contextlib import closing, contextmanager
 from types import FrameType
-from typing import Any, get_args, get_type_hints
 
 from haina import __version__
-from haina.apps.chat import Chat, Reply, Settings, chat_template, continuation, reply
-from haina.apps.keyboard import open_keyboard
+from haina.apps.chat import Chat, Prefill, Reply, Settings, chat_template, continuation, reply
+from haina.apps.commands import COMMANDS, find_command
 from haina.apps.model import Model
-from haina.apps.screen import Status, complain, interactive, note, plain
-from haina.apps.show import describe, table
-from haina.checkpoint.read_json import read_json_object
+from haina.apps.screen import Status, complain, explained, interactive, note, plain, report, tell
 from haina.options import ChatOptions, RunOptions
-from haina.wording import chinese, say
-
-LARGEST_CONVERSATION_BYTES = 16 << 20
-SETTABLE = (
-    "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "max_new_tokens", "seed", "stats",
-)  # fmt: skip
+from haina.wording import say
 
 
 def answer_once(model: Model, prompt: str, options: RunOptions) -> None:
-    """One answer on stdout, and a newline. Without a chat format, or when asked to, the text is continued."""
+    """One answer on stdout, and a newline. A base model continues the text, as `raw` makes any model do."""
     settings = Settings.of(model.checkpoint, options, stop=options.stop)
     with Status() as status:
-        if options.raw or model.template is None:
-            if options.system:
-                raise ValueError(
-                    say("--system needs a chat format; leave it out here", "--system 需要对话格式；此处请去掉")
-                )
-            made = continuation(model, prompt, settings, on_prefill=_reading(status))
-        else:
-            messages = Chat(options.system or "").messages(prompt)
-            made = reply(model, messages, settings, on_prefill=_reading(status))
-        for piece in made:
-            _write(piece, status)
-    print(flush=True)
+        made = _begin(model, prompt, settings, options, _reading(status, lambda: False))
+        _print(made, status, lambda: False)
+    if made.finish == "length":
+        note(_cut(made))
     if options.stats:
-        print(statistics(made, model.context), file=sys.stderr)
+        report(statistics(made, model.context))
 
 
-def converse(model: Model, options: ChatOptions) -> None:
-    """Talk until the person leaves."""
-    chat_template(model)
-    Conversation(model, options).run()
+def _begin(model: Model, prompt: str, settings: Settings, options: RunOptions, on_prefill: Prefill) -> Reply:
+    if not options.raw and model.template:
+        return reply(model, Chat(options.system or "").messages(prompt), settings, on_prefill=on_prefill)
+    if options.system:
+        raise ValueError(
+            say(
+                "a text to continue has no system prompt; leave out --system",
+                "续写文本时没有系统提示；请去掉 --system",
+            )
+        )
+    return continuation(model, prompt, settings, on_prefill=on_prefill)
 
 
 class Conversation:
     """What the commands act on: the model, the options in force, and what has been said."""
 
     def __init__(self, model: Model, options: ChatOptions):
+        """ValueError: a base model, or an option out of range; told before the first question."""
+        chat_template(model)
+        Settings.of(model.checkpoint, options)
         self.model, self.options = model, options
         self.chat = Chat(options.system or "")
         self.over = False
-        Settings.of(model.checkpoint, options)  # wrong values are told before the first question
 
     def run(self) -> None:
-        ask = open_keyboard([name for command in COMMANDS for name in command.shown])
-        _tell(banner(self.model))
+        """Talk until the person leaves."""
+        from haina.apps.keyboard import open_keyboard
+
+        ask = open_keyboard([command.name for command in COMMANDS])
+        tell(_banner(self.model))
         while not self.over:
             try:
                 self.take(ask())
             except KeyboardInterrupt:
-                _tell(say("(Ctrl-D or /quit leaves)", "（Ctrl-D 或 /退出 可离开）"))
+                tell(say("(Ctrl-D or /quit leaves)", "（Ctrl-D 或 /退出 可离开）"))
             except EOFError:
                 self.over = True
             except (ValueError, OSError, MemoryError) as error:
-                complain(what_went_wrong(error))
+                complain(explained(error))
 
-    def take(self, text: str) -> None:
-        """One thing typed: a command, or a question. A blank before a slash makes it a question."""
-        if text.startswith("/"):
-            self.command(text)
-        elif text.strip():
-            self.answer(text.strip())
+    def take(self, typed: str) -> None:
+        """A command, or a question; a blank before the slash makes it a question."""
+        if typed.startswith("/"):
+            name, _, argument = typed.strip().partition(" ")
+            find_command(name).act(self, argument.strip())
+        elif typed.strip():
+            self.answer(typed.strip())
 
-    def command(self, line: str) -> None:
-        name, _, argument = line.strip().partition(" ")
-        command = next((command for command in COMMANDS if name.lower() in command.names), None)
-        if command is None:
-            raise ValueError(_unknown(name))
-        command.run(self, argument.strip())
+    def answer(self, question: str, *, rounds: int | None = None) -> None:
+        """Ask, after that many rounds (all of them), show the answer as it comes, and keep both.
 
-    def answer(self, question: str) -> None:
-        """Ask, show the answer as it comes, and keep both. Ctrl-C keeps what there is."""
+        Ctrl-C keeps the answer as far as it went. When the question is refused, nothing changes.
+        """
+        before = Chat(self.chat.system, self.chat.rounds[:rounds])
         settings = Settings.of(self.model.checkpoint, self.options)
-        with Status() as status, _interrupts_asked() as asked:
-            made = reply(
-                self.model, self.chat.messages(question), settings, on_prefill=_reading(status, asked)
-            )
+        with Status() as status, _interrupts() as asked:
+            reading = _reading(status, asked)
+            made = reply(self.model, before.messages(question), settings, on_prefill=reading)
             if made.dropped_rounds:
-                _tell(_left_out(made.dropped_rounds, self.model.context))
-            stopped = _show(made, status, asked)
-        print(flush=True)
-        if stopped:
-            _tell(_stopped(made))
-        if made.text:
-            self.chat.rounds.append((question, made.text))
+                tell(_left_out(made.dropped_rounds, self.model.context))
+            _print(made, status, asked)
+        self.chat.rounds = [*before.rounds, (question, made.text)]
+        if made.finish != "stop":
+            tell(_cut(made))
         if self.options.stats:
-            _tell(statistics(made, self.model.context))
+            tell(statistics(made, self.model.context))
 
-    # -- commands ---------------------------------------------------------------------------------------------
 
-    def help(self, _: str) -> None:
-        _tell(
-            say(
-                'Type a question and press Enter. Alt-Enter, or """ before and after, for several lines.\n'
-                "Ctrl-C stops an answer. A blank before / sends the line as a question.",
-                '输入问题，按回车发送。多行：Alt-回车换行，或前后各加 """。\n'
-                "Ctrl-C 停止回答。以“/”开头的问题，请在前面加一个空格。",
-            )
-        )
-        rows = [(command.usage, say(*command.help)) for command in COMMANDS]
-        width = 2 + max(columns(usage) for usage, _ in rows)
-        _tell("\n".join("  " + padded(usage, width) + text for usage, text in rows))
+def statistics(made: Reply, context: int) -> str:
+    """How long it took, in one line."""
+    speed = (made.new_tokens - 1) / made.decode_s if made.decode_s else 0.0
+    used = made.prompt_tokens + made.new_tokens
+    return say(
+        f"[{made.new_tokens} tokens, {speed:.1f} tokens/s; prompt {made.prompt_tokens} tokens in "
+        f"{made.prefill_s:.2f} s; context {used}/{context}]",
+        f"[{made.new_tokens} 词元，{speed:.1f} 词元/秒；提示 {made.prompt_tokens} 词元，{made.prefill_s:.2f} 秒；"
+        f"上下文 {used}/{context}]",
+    )
 
-    def clear(self, _: str) -> None:
-        self.chat.rounds.clear()
-        _tell(say("the conversation is empty; the system prompt stays", "对话已清空，系统提示保留"))
 
-    def system(self, text: str) -> None:
-        if text:
-            self.chat.system = "" if text == "-" else text
-        now = self.chat.system
-        _tell(say(f"system prompt: {now or '(none)'}", f"系统提示：{now or '（无）'}"))
-
-    def retry(self, _: str) -> None:
-        if not self.chat.rounds:
-            raise ValueError(say("nothing has been asked yet", "还没有提过问题"))
-        round = self.chat.rounds.pop()
+def _print(made: Reply, status: Status, asked: Callable[[], bool]) -> None:
+    """The answer as it comes, until it ends or Ctrl-C was pressed, and a newline."""
+    shown = plain if interactive(sys.stdout) else str
+    with closing(iter(made)) as pieces:
         try:
-            self.answer(round[0])
-        finally:
-            if not self.chat.rounds or self.chat.rounds[-1][0] != round[0]:
-                self.chat.rounds.append(round)  # no new answer: the old one stays
+            for piece in pieces:
+                status.clear()
+                print(shown(piece), end="", flush=True)
+                if asked():
+                    break
+        except _Interrupted:
+            status.clear()
+    print(flush=True)
+
+
+class _Interrupted(Exception):
+    """Ctrl-C while the prompt was being read."""
+
+
+def _reading(status: Status, asked: Callable[[], bool]) -> Prefill:
+    """What the engine calls between two parts of a prompt."""
+
+    def follow(done: int, total: int) -> None:
+        if asked():
+            raise _Interrupted
+        status.progress(say(f"reading {done}/{total} tokens", f"读取提示 {done}/{total} 词元"), done, total)
+
+    return follow
+
+
+@contextmanager
+def _interrupts() -> Iterator[Callable[[], bool]]:
+    """Meanwhile Ctrl-C only sets a mark, which is looked at between two steps: the engine is never torn apart."""
+    pressed = False
+
+    def remember(number: int, frame: FrameType | None) -> None:
+        nonlocal pressed
+        pressed = True
+
+    before = signal.signal(signal.SIGINT, remember)
+    try:
+        yield lambda: pressed
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _banner(model: Model) -> str:
+    return say(
+        f"haina {__version__} · model: {model.name} · runs on this machine, nothing leaves it\n"
+        "/help lists the commands, /quit leaves, Ctrl-C stops an answer",
+        f"海纳 {__version__} · 模型：{model.name} · 本机运行，数据不出本机\n"
+        "输入 /帮助 查看命令，/退出 离开，Ctrl-C 停止回答",
+    )
+
+
+def _left_out(rounds: int, context: int) -> str:
+    return say(
+        f"(left out the {rounds} oldest rounds to fit {context} tokens)" if rounds > 1
+        else f"(left out the oldest round to fit {context} tokens)",
+        f"（为放进 {context} 个词元，略去了最早的 {rounds} 轮对话）",
+    )  # fmt: skip
+
+
+def _cut(made: Reply) -> str:
+    if made.finish == "cancelled":
+        return say("(stopped; the answer is kept as far as it went)", "（已停止，回答保留到此处）")
+    return say(
+        f"(cut off after {made.new_tokens} tokens: max_new_tokens or the context is used up)",
+        f"（写到 {made.new_tokens} 个词元为止：已达 max_new_tokens 或上下文上限）",
+    )

@@ -1,0 +1,5 @@
+"""`python -m haina` is `haina`."""
+
+from haina.cli import main
+
+main()

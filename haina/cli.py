@@ -1,0 +1,278 @@
+"""The command line: a verb each, its flags the fields of its options; parse, call one function.
+
+It imports Typer and nothing heavy: a verb imports what it needs when it is called, so that --help and Tab are quick.
+Whatever a person or a file can cause ends here as one line on stderr and exit status 2. It knows no model.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+import os
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import Field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from haina import __version__
+from haina.apps.screen import Status, complain, explained, interactive, note
+from haina.options import ChatOptions, RunOptions, ShowOptions
+from haina.wording import chinese, say
+
+if TYPE_CHECKING:
+    from haina.apps.model import Model
+
+EMBEDDED = Path(__file__).parent / "weights"
+LARGEST_PROMPT_BYTES = 16 << 20
+REFUSED = 2  # exit status; Typer makes Ctrl-C 130
+
+# Typer's own words, for help and for usage errors.
+TYPER_IN_CHINESE = (
+    (r"Usage: ", "用法："),
+    (r"\[OPTIONS\]", "[选项]"),
+    (r"COMMAND \[ARGS\]\.\.\.", "命令 [参数]..."),
+    (r"(?m)^Options:", "选项："),
+    (r"(?m)^Arguments:", "参数："),
+    (r"(?m)^Commands:", "命令："),
+    (r"\[default: (.*?)\]", r"[默认 \1]"),
+    (r"\[required\]", "[必需]"),
+    (r"Show this message and exit\.", "显示本帮助并退出。"),
+    (r"Install completion for the current shell\.", "为当前 shell 安装补全。"),
+    (
+        r"Show completion for the current shell, to copy it or\s+customize the installation\.",
+        "显示当前 shell 的补全脚本。",
+    ),
+    (r"No such command (.+?)\.", r"没有 \1 这个命令。"),
+    (r"No such option: (\S+)", r"没有 \1 这个选项"),
+    (r" \(Possible options: (.+)\)", r"（相近的：\1）"),
+    (r"Did you mean (.+)\?", r"是否想用 \1？"),
+    (r"Missing argument (.+?)\.", r"缺少参数 \1。"),
+    (r"Got unexpected extra argument\(s\) \((.+)\)", r"多余的参数：\1"),
+    (r"Option (.+) requires an argument\.", r"选项 \1 需要一个值。"),
+    (r"Invalid value for (.+?): ", r"\1 的值无效："),
+    (r"Value error, (.+) is not one of (.+?)\.", r"\1 不在可选值 \2 之中"),
+    (r"Input should be a valid (number|integer).*", "应为数字"),
+    (r"Input should be greater than or equal to (\S+)", r"不得小于 \1"),
+    (r"Input should be less than or equal to (\S+)", r"不得大于 \1"),
+)
+
+
+def in_their_language(text: str) -> str:
+    """What Typer says, in the person's language."""
+    for en, zh in TYPER_IN_CHINESE if chinese() else ():
+        text = re.sub(en, zh, text)
+    return text
+
+
+class Verb(TyperCommand):
+    def get_help(self, ctx: Any) -> str:
+        return in_their_language(super().get_help(ctx))
+
+
+class Verbs(TyperGroup):
+    def get_help(self, ctx: Any) -> str:
+        return in_their_language(super().get_help(ctx))
+
+
+app = typer.Typer(
+    cls=Verbs,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help=say(
+        "Talk with a language model on this machine. Without a command: with the embedded one.",
+        "在本机与语言模型对话。不带命令即使用内置模型。",
+    ),
+    epilog=say(
+        "Exit status: 0 done, 2 refused with one line on stderr, 130 Ctrl-C.",
+        "退出状态：0 完成；2 出错，原因见 stderr；130 Ctrl-C。",
+    ),
+)
+
+
+def with_flags(verb: Callable[..., None]) -> Callable[..., None]:
+    """The verb with its last parameter, a dataclass of options, taken apart: a flag for every field."""
+    hints = get_type_hints(verb, include_extras=True)
+    *own, last = inspect.signature(verb).parameters.values()
+    options = hints[last.name]
+    types = get_type_hints(options)
+
+    @functools.wraps(verb)
+    def command(**given: Any) -> None:
+        flags = {field.name: given.pop(field.name) for field in fields(options)}
+        verb(**given, **{last.name: options(**flags)})
+
+    parameters = [parameter.replace(annotation=hints[parameter.name]) for parameter in own]
+    parameters += [
+        inspect.Parameter(f.name, inspect.Parameter.KEYWORD_ONLY, default=_flag(f), annotation=types[f.name])
+        for f in fields(options)
+    ]
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return command
+
+
+def _flag(field: Field[Any]) -> Any:
+    about = field.metadata
+    return typer.Option(
+        field.default,
+        f"--{field.name.replace('_', '-')}",
+        help=say(*about["help"]),
+        metavar=about["metavar"],
+        min=about["least"],
+        max=about["most"],
+        show_default=field.name == "bits",
+    )
+
+
+@app.callback(invoke_without_command=True)
+def haina(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help=say("Show the version.", "显示版本。"))] = False,
+) -> None:
+    if version:
+        print(f"haina {__version__}")
+    elif context.invoked_subcommand is None:
+        talk(EMBEDDED, ChatOptions())
+
+
+FOLDER = typer.Argument(metavar="PATH", help=say("model folder", "模型目录"), show_default=False)
+FOLDER_OR_EMBEDDED = typer.Argument(
+    metavar="[PATH]",
+    help=say("model folder [default: the embedded model]", "模型目录，默认为内置模型"),
+    show_default=False,
+)
+PROMPT = typer.Argument(
+    metavar="[PROMPT]",
+    help=say("the question; - or nothing: stdin", "问题；- 或省略则读标准输入"),
+    show_default=False,
+)
+
+
+@app.command(
+    cls=Verb, help=say("Talk with a model; a pipe is one question.", "与模型对话；管道输入视为一个问题。")
+)
+@with_flags
+def chat(path: Annotated[Path, FOLDER_OR_EMBEDDED] = EMBEDDED, *, options: ChatOptions) -> None:
+    talk(path, options)
+
+
+@app.command(
+    cls=Verb, help=say("Print one answer. A base model continues the text.", "回答一次。基座模型则续写文本。")
+)
+@with_flags
+def run(path: Annotated[Path, FOLDER], prompt: Annotated[str, PROMPT] = "-", *, options: RunOptions) -> None:
+    from haina.apps.terminal import answer_once
+
+    question = read_prompt() if prompt == "-" else whole_text(os.fsencode(prompt), say("the prompt", "提示"))
+    answer_once(load(path, options), question, options)
+
+
+@app.command(cls=Verb, help=say("Show what a model is and what it needs.", "显示模型信息与内存需求。"))
+@with_flags
+def show(path: Annotated[Path, FOLDER_OR_EMBEDDED] = EMBEDDED, *, options: ShowOptions) -> None:
+    import json
+
+    from haina.apps.show import describe, table
+    from haina.checkpoint.checkpoint import Checkpoint
+
+    with Status() as status:
+        checkpoint = Checkpoint.open(path, progress=status.progress)
+    record = describe(checkpoint, context=options.context)
+    print(json.dumps(record, ensure_ascii=False, indent=2) if options.json else table(record))
+
+
+def talk(path: Path, options: ChatOptions) -> None:
+    """A conversation at a terminal; otherwise the whole of stdin is one question, a greeting if it is empty."""
+    from haina.apps.chat import chat_template
+    from haina.apps.terminal import Conversation, answer_once
+
+    question = None if interactive(sys.stdin) else read_prompt()
+    if question is not None and not question.strip():
+        question = say("Hello", "你好")
+        note(say(f"(nothing on stdin; asked: {question})", f"（标准输入为空，改问：{question}）"))
+    model = load(path, options)
+    if question is None:
+        Conversation(model, options).run()
+    else:
+        chat_template(model)
+        answer_once(model, question, RunOptions(**vars(options)))
+
+
+def load(path: Path, options: ChatOptions) -> Model:
+    """The model, with a line that tells how far it is."""
+    from haina.apps.model import open_model
+
+    with Status() as status:
+        return open_model(path, options, progress=status.progress)
+
+
+def read_prompt() -> str:
+    """All of stdin, less one newline at its end. ValueError: too much, or not UTF-8."""
+    if interactive(sys.stdin):
+        note(
+            say("(type the prompt; Ctrl-D on an empty line ends it)", "（请输入提示；在空行按 Ctrl-D 结束）")
+        )
+    content = sys.stdin.buffer.read(LARGEST_PROMPT_BYTES + 1) if sys.stdin else b""
+    if len(content) > LARGEST_PROMPT_BYTES:
+        raise ValueError(
+            say(
+                "stdin: longer than 16 MiB; no model reads that much",
+                "标准输入：超过 16 MiB，任何模型都读不下",
+            )
+        )
+    return re.sub(r"\r?\n\Z", "", whole_text(content, "stdin"))
+
+
+def whole_text(content: bytes, where: str) -> str:
+    """The text of UTF-8 bytes, less the mark that Windows puts before it. ValueError says which byte is wrong."""
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        byte = content[error.start]
+        raise ValueError(
+            say(
+                f"{where}: not UTF-8 (byte {error.start + 1} is 0x{byte:02X}); convert it, for example with iconv",
+                f"{where}：不是 UTF-8（第 {error.start + 1} 个字节为 0x{byte:02X}）；请先转换编码，例如用 iconv",
+            )
+        ) from None
+
+
+def main() -> None:
+    """The program: run a verb, and turn what went wrong into one line and an exit status."""
+    if sys.stdout and not interactive(sys.stdout):
+        sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr]
+    try:
+        sys.exit(app(prog_name="haina", standalone_mode=False))
+    except typer.TyperException as error:
+        complain(usage(error))
+    except (ValueError, OSError, MemoryError) as error:
+        complain(explained(error))
+    _forget_stdout()
+    sys.exit(REFUSED)
+
+
+def usage(error: typer.TyperException) -> str:
+    """A usage error in one line, with the command that explains."""
+    message = in_their_language(error.format_message())
+    unknown = re.match(r"No such command '(.+?)'", error.format_message())
+    if unknown and Path(unknown[1]).exists():
+        command = f"haina chat {unknown[1]}"
+        return say(
+            f"{message} To talk with this folder: {command}", f"{message}与该目录中的模型对话：{command}"
+        )
+    context = getattr(error, "ctx", None)
+    command = f"{context.command_path if context else 'haina'} --help"
+    return say(f"{message} (help: {command})", f"{message}（用法：{command}）")
+
+
+def _forget_stdout() -> None:
+    """What is still buffered for a full disk or a closed pipe must not fail again when Python ends."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
