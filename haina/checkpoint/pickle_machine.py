@@ -37,12 +37,9 @@ NAMES = frozenset(
         "torch.Size",
         "torch._utils._rebuild_tensor_v2",
         "torch._utils._rebuild_parameter",
-        *(f"torch.{name}" for name in STORAGES),
-        *(
-            f"torch.{name}"
-            for name in ("float16", "bfloat16", "float32", "float64", "int8", "uint8", "int64")
-        ),
     ]
+    + [f"torch.{name}" for name in STORAGES]
+    + [f"torch.{name}" for name in ("float16", "bfloat16", "float32", "float64", "int8", "uint8", "int64")]
 )
 
 
@@ -73,7 +70,7 @@ class View:
 
 
 class Refused(Exception):
-    """The pickle is cut short, malformed, or does something that we do not do. Holds both languages."""
+    """The pickle is cut short, malformed, or asks for something that we do not do."""
 
     def __init__(self, en: str, zh: str):
         super().__init__(say(en, zh))

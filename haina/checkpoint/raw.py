@@ -132,12 +132,8 @@ class Stored:
         item_bytes = ITEM_BYTES[self.dtype]
         n_bytes = math.prod(self.shape) * item_bytes
         if self.strides is not None and not in_c_order(self.shape, self.strides):
-            item = np.ndarray(
-                self.shape,
-                f"V{item_bytes}",
-                self.data,
-                strides=[stride * item_bytes for stride in self.strides],
-            )
+            strides_bytes = [stride * item_bytes for stride in self.strides]
+            item = np.ndarray(self.shape, f"V{item_bytes}", self.data, strides=strides_bytes)
             return Raw(self.dtype, self.shape, np.ascontiguousarray(item).reshape(-1).view(np.uint8))
         data = self.data[:n_bytes]
         if data.ctypes.data % item_bytes:

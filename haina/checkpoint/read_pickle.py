@@ -68,10 +68,9 @@ def _read_zip(path: Path, file: np.ndarray) -> tuple[Any, dict[str, np.ndarray]]
     """The pickled value, and the bytes of each storage by its key."""
     members = _members(path, file)
     pickles = [name for name in members if name == "data.pkl" or name.endswith("/data.pkl")]
-    if len(pickles) != 1:
-        raise Refused(
-            f"a zip with {len(pickles)} data.pkl, not one", f"zip 中有 {len(pickles)} 个 data.pkl，应为 1 个"
-        )
+    n = len(pickles)
+    if n != 1:
+        raise Refused(f"a zip with {n} data.pkl instead of one", f"zip 中有 {n} 个 data.pkl，应为 1 个")
     prefix = pickles[0].removesuffix("data.pkl")
     order = members.get(prefix + "byteorder")
     if order is not None and order[:8].tobytes() != b"little":
@@ -80,9 +79,8 @@ def _read_zip(path: Path, file: np.ndarray) -> tuple[Any, dict[str, np.ndarray]]
     if len(pickle) > PICKLE_LIMIT_BYTES:
         raise Refused("its pickle is too large", "pickle 过大")
     folder = prefix + "data/"
-    return load(pickle.data).value, {
-        name.removeprefix(folder): data for name, data in members.items() if name.startswith(folder)
-    }
+    storages = {name.removeprefix(folder): data for name, data in members.items() if name.startswith(folder)}
+    return load(pickle.data).value, storages
 
 
 def _members(path: Path, file: np.ndarray) -> dict[str, np.ndarray]:
@@ -92,16 +90,13 @@ def _members(path: Path, file: np.ndarray) -> dict[str, np.ndarray]:
             infos = archive.infolist()
     except _ZIP_ERRORS:
         raise Refused(
-            "the zip directory is damaged: the file is truncated", "zip 目录已损坏：文件不完整"
+            "the zip directory is damaged or cut off: the file is truncated",
+            "zip 目录缺失或已损坏：文件不完整",
         ) from None
     found: dict[str, np.ndarray] = {}
     for info in infos:
-        name = info.filename
-        if (
-            info.compress_type != zipfile.ZIP_STORED
-            or info.flag_bits & 1
-            or info.file_size != info.compress_size
-        ):
+        name, encrypted = info.filename, info.flag_bits & 1
+        if info.compress_type != zipfile.ZIP_STORED or encrypted or info.file_size != info.compress_size:
             raise Refused(f"zip member {name[:120]!r} is compressed", f"zip 成员 {name[:120]!r} 经过压缩")
         if name in found:
             raise Refused(f"zip member {name[:120]!r} occurs twice", f"zip 成员 {name[:120]!r} 出现了两次")
@@ -155,23 +150,18 @@ def _stored(name: str, view: View, storages: dict[str, np.ndarray]) -> Stored:
     """The place of a tensor, after checking that all of it lies inside its storage."""
     storage: Storage = view.storage
     data, item_bytes = storages.get(storage.key), ITEM_BYTES[storage.dtype]
+    shown = repr(name[:200])
     if data is None or len(data) < storage.size * item_bytes:
-        raise Refused(
-            f"the storage of tensor {name[:200]!r} is missing or too short",
-            f"张量 {name[:200]!r} 的存储缺失或过短",
-        )
+        raise Refused(f"the storage of tensor {shown} is missing or cut", f"张量 {shown} 的存储缺失或过短")
     negative = min((view.offset, *view.shape, *view.strides)) < 0
     if negative or len(view.shape) != len(view.strides) or not _inside(view):
-        raise Refused(
-            f"tensor {name[:200]!r} reaches outside its storage", f"张量 {name[:200]!r} 超出其存储范围"
-        )
+        raise Refused(f"tensor {shown} reaches outside its storage", f"张量 {shown} 超出其存储范围")
     return Stored(storage.dtype, view.shape, data[view.offset * item_bytes :], view.strides)
 
 
 def _inside(view: View) -> bool:
     """Whether every element lies in the storage, and there are no more of them than it has (stride 0)."""
     n = math.prod(view.shape)
-    last = view.offset + sum(
-        (size - 1) * stride for size, stride in zip(view.shape, view.strides, strict=True)
-    )
+    steps = zip(view.shape, view.strides, strict=True)
+    last = view.offset + sum((size - 1) * stride for size, stride in steps)
     return n == 0 or (last < view.storage.size and n <= view.storage.size)

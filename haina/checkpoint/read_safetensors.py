@@ -37,14 +37,12 @@ def read_safetensors(path: Path) -> dict[str, Stored]:
     end_before = 0
     for start, end, name, dtype, shape in spans:
         if start != end_before:
-            en = f"tensor {name[:200]!r} starts at byte {start}, the one before it ends at {end_before}"
-            raise _damaged(
-                path, en, f"张量 {name[:200]!r} 从第 {start} 字节开始，而前一个张量止于 {end_before}"
-            )
+            en = f"starts at byte {start}, where the one before it ends at {end_before}"
+            raise _wrong_tensor(path, name, en, f"从第 {start} 字节开始，而前一个张量止于 {end_before}")
         if end > tensors_bytes:
-            en = f"tensor {name[:200]!r} ends at byte {end} of {tensors_bytes}: the file is truncated"
-            raise _damaged(
-                path, en, f"张量 {name[:200]!r} 应止于第 {end} 字节，但只有 {tensors_bytes} 字节：文件不完整"
+            en = f"ends at byte {end} of {tensors_bytes}: the file is truncated"
+            raise _wrong_tensor(
+                path, name, en, f"应止于第 {end} 字节，但只有 {tensors_bytes} 字节：文件不完整"
             )
         found[name] = Stored(dtype, shape, file[tensors_at + start : tensors_at + end])
         end_before = end
@@ -70,29 +68,27 @@ def _header(path: Path, file: np.ndarray) -> tuple[dict[str, Any], int]:
 def _span(path: Path, name: str, entry: Any) -> tuple[int, int, str, str, tuple[int, ...]]:
     """One entry of the header, checked on its own: start and end (bytes), name, dtype, shape."""
     if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
-        raise _damaged(
-            path, f"the entry of tensor {name[:200]!r} is malformed", f"张量 {name[:200]!r} 的条目格式不对"
-        )
+        raise _wrong_tensor(path, name, "has a malformed entry", "的条目格式不对")
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(dtype, str) or dtype not in ITEM_BYTES:
-        raise _damaged(
-            path,
-            f"tensor {name[:200]!r} has type {str(dtype)[:20]!r}",
-            f"张量 {name[:200]!r} 的类型不明：{str(dtype)[:20]!r}",
-        )
+        shown = repr(str(dtype)[:20])
+        raise _wrong_tensor(path, name, f"is of unknown type {shown}", f"的类型不明：{shown}")
     if not _sizes(shape) or not _sizes(offsets) or len(shape) > MAX_DIMS or len(offsets) != 2:
-        raise _damaged(
-            path, f"tensor {name[:200]!r}: wrong shape or offsets", f"张量 {name[:200]!r} 的形状或位置不合法"
-        )
+        raise _wrong_tensor(path, name, "has a wrong shape or place", "的形状或位置不合法")
     start, end = offsets
     if end - start != math.prod(shape) * ITEM_BYTES[dtype]:
-        en = f"tensor {name[:200]!r}: {dtype} {shape} does not take {end - start} bytes"
-        raise _damaged(path, en, f"张量 {name[:200]!r}：{dtype} {shape} 与 {end - start} 字节不符")
+        en = f"of {dtype} {shape} does not take {end - start} bytes"
+        raise _wrong_tensor(path, name, en, f"为 {dtype} {shape}，与 {end - start} 字节不符")
     return start, end, name, dtype, tuple(shape)
 
 
 def _sizes(value: Any) -> bool:
     return isinstance(value, list) and all(type(size) is int and size >= 0 for size in value)
+
+
+def _wrong_tensor(path: Path, name: str, en: str, zh: str) -> ValueError:
+    shown = repr(name[:200])
+    return _damaged(path, f"tensor {shown} {en}", f"张量 {shown} {zh}")
 
 
 def _damaged(path: Path, en: str, zh: str) -> ValueError:

@@ -63,7 +63,7 @@ def rotate(x: np.ndarray, cos: np.ndarray, sin: np.ndarray) -> np.ndarray:
     """x [tokens, heads, E] with its first R dims turned in halves; x itself is left alone."""
     tokens, heads, width = x.shape
     assert cos.shape == sin.shape and cos.shape[0] == tokens
-    y = x.copy()
+    y: np.ndarray = x.copy()
     sizes = (c_int64(tokens), c_int32(heads), c_int32(width), c_int32(2 * cos.shape[1]))
     check_status(library().haina_rotate(_p(y), _p(cos), _p(sin), *sizes))
     return y

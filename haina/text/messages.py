@@ -52,7 +52,8 @@ class Prompt:
 
 
 BAICHUAN = Template(user_id=195, assistant_id=196, eos_id=2)
-TEMPLATES = {  # architecture in config.json → format (families.md 1.7)
+# architecture in config.json → format; from generation_utils.py (jrd77/Baichuan2-13B-Chat@d022d72)
+TEMPLATES = {
     "BaiChuanForCausalLM": BAICHUAN,  # 7B
     "BaichuanForCausalLM": BAICHUAN,  # 13B, Baichuan 2
     "LlamaForCausalLM": BAICHUAN,  # "LLaMAfied" Baichuan; LLaMA itself has no role ids

@@ -28,7 +28,7 @@ SPACE = "▁"  # U+2581, how SentencePiece writes a space inside a piece
 LARGEST_FILE_BYTES = 64 << 20  # the largest vocabulary known to us (256,000 pieces) takes 4.2 MB
 
 # A user-defined piece in brackets is taken for a control piece unless it is HTML: Baichuan has tags at
-# 7-51, <!DOCTYPE> at 92 (families.md 1.8), and a name nobody thought of had better be text. Any piece of a
+# 7-51, <!DOCTYPE> at 92 (its tokenizer.model), and a name nobody thought of had better be text. Any piece of a
 # reserved name is one, too.
 BRACKETED = re.compile(r"<[^<>\s]+>|\[\w+\]")
 RESERVED = re.compile(r"<reserved_\d+>|<\|[^<>\s]+\|>")

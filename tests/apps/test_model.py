@@ -1,0 +1,81 @@
+"""Opening a model: what it needs is counted before it is loaded, and how far it is can be followed."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from haina.apps import model as opening
+from haina.apps.model import context_tokens, memory_bytes, open_model
+from haina.apps.show import describe, table
+from haina.checkpoint.checkpoint import Checkpoint
+from haina.engine.memory import available_bytes, needed_bytes, weight_bytes
+from haina.model.config import SIZES
+from haina.options import ModelOptions
+
+Speaker = Callable[..., Path]
+
+
+def test_memory_of_the_published_models() -> None:
+    """Weights of 7B: 2 bytes a parameter; 8 bits: half of that. The cache of 13B at 4096: 3.36 GB."""
+    small, large = SIZES["baichuan-7b"], SIZES["baichuan-13b"]
+    assert weight_bytes(small, item_bytes=2, bits=16) == pytest.approx(2 * small.parameters, rel=1e-3)
+    assert weight_bytes(small, item_bytes=2, bits=8) == pytest.approx(small.parameters, rel=1e-3)
+    cache = needed_bytes(large, 0, tokens=4096)
+    assert 4096 * 819_200 < cache < 4096 * 819_200 + (400 << 20)
+    normed = SIZES["baichuan2-7b"]
+    folded = 2 * normed.vocab_size * normed.hidden_size  # the head is float32, not bfloat16
+    assert weight_bytes(normed, item_bytes=2, bits=16) == pytest.approx(2 * normed.parameters + folded, rel=1e-3)
+
+
+def test_this_machine_says_what_is_free() -> None:
+    free = available_bytes()
+    assert free is None or 1 << 20 < free < 1 << 50
+
+
+def test_what_does_not_fit_is_refused_unless_forced(speaker: Speaker, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = speaker("你好")
+    monkeypatch.setattr(opening, "available_bytes", lambda: 1 << 20)
+    with pytest.raises(ValueError, match=r"needs about 0\.1 GiB of memory, 0\.0 GiB are free; try --bits 8.*--force"):
+        open_model(folder, ModelOptions())
+    assert open_model(folder, ModelOptions(force=True)).context == 256
+
+
+def test_the_context_is_the_models_or_less(speaker: Speaker) -> None:
+    checkpoint = Checkpoint.open(speaker("你好", context=131_072))
+    assert context_tokens(checkpoint, None) == 4096
+    assert context_tokens(checkpoint, 131_072) == 131_072
+    with pytest.raises(ValueError, match="ends at 131072 tokens"):
+        context_tokens(checkpoint, 131_073)
+    assert memory_bytes(checkpoint, 16, 131_072) > memory_bytes(checkpoint, 16, 4096)
+
+
+def test_progress_is_reported(speaker: Speaker) -> None:
+    seen: list[tuple[str, int, int]] = []
+    model = open_model(speaker("你好"), ModelOptions(), progress=lambda *args: seen.append(args))
+    assert [what for what in dict.fromkeys(what for what, _, _ in seen)] == [
+        "checking files",
+        "reading weights",
+        "preparing",
+    ]
+    assert all(0 <= done <= total for _, done, total in seen)
+    assert model.name == "speaker"
+
+
+def test_a_record_and_a_table(speaker: Speaker, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoint = Checkpoint.open(speaker("你好"))
+    record = describe(checkpoint, context=64)
+    assert record["parameters"] == checkpoint.config.parameters
+    assert record["memory"]["context_tokens"] == 64
+    assert record["precision"] == "F32" and record["chat"]["user_id"] == 195
+    assert record["source"]["licence"] == "none needed"
+    english = table(record)
+    assert "RoPE" in english and "roles 195 / 196" in english
+    monkeypatch.setenv("HAINA_LANG", "zh")
+    chinese = table(record).splitlines()
+    assert chinese[0].split() == ["模型", "speaker"] and len(chinese) == len(english.splitlines())
+
+
+def test_published_folders_are_described(data: Path) -> None:
+    shown = table(describe(Checkpoint.open(data / "baichuan-fixtures" / "13b-style")))
+    assert "ALiBi" in shown and "BF16" in shown and "192 tokens" in shown

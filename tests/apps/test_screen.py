@@ -1,0 +1,63 @@
+"""What reaches a terminal: no control characters, and one line that goes without a trace."""
+
+import os
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from haina.apps.screen import Status, columns, explained, one_line, padded, plain
+
+pty = pytest.importorskip("pty")
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """stderr is a terminal of 40 columns; the other end, to read what came."""
+    ours, theirs = pty.openpty()
+    with open(theirs, "w", encoding="utf-8") as stream:
+        monkeypatch.setattr(sys, "stderr", stream)
+        monkeypatch.setenv("COLUMNS", "40")
+        yield ours
+    os.close(ours)
+
+
+def test_escape_sequences_lose_their_power() -> None:
+    hostile = "一\x1b[31m红\x1b]0;title\x07\x9b2J\x7f\r\b二\n\t三"
+    assert plain(hostile) == "一[31m红]0;title2J二\n\t三"
+    assert one_line("a\n b\x1b[2J\t\u2028c") == "a b[2J c"
+
+
+def test_width_counts_two_for_chinese() -> None:
+    assert columns("模型 ab") == 7
+    assert padded("模型", 6) + "|" == "模型  |"
+
+
+def test_errors_of_the_system_name_the_file() -> None:
+    assert explained(FileNotFoundError(2, "No such file", "x.json")) == "x.json: no such file or folder"
+    assert explained(PermissionError(13, "Permission denied", "/x")) == "/x: Permission denied"
+    assert explained(OSError(28, "No space left on device")) == "No space left on device"
+    assert "--bits 8" in explained(MemoryError())
+
+
+def test_a_status_waits_changes_and_goes(terminal: int) -> None:
+    now = 0.0
+    with Status(clock=lambda: now) as status:
+        status.progress("读取权重", 1, 4)
+        now = 1.5
+        status.progress("读取权重", 2, 4)
+        status.show("x\x1b[2J" + "长" * 100)
+        status.show("y")
+    said = os.read(terminal, 4096).decode()
+    assert said.count("读取权重") == 1 and "50%" in said and "\x1b" not in said
+    lines = said.split("\r")
+    assert all(columns(line) < 40 for line in lines)
+    assert lines[-1] == "" and lines[-2].isspace()
+
+
+def test_no_status_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    now = 0.0
+    with Status(clock=lambda: now) as status:
+        now = 9.0
+        status.show("something")
+    assert capsys.readouterr().err == ""

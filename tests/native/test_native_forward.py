@@ -1,0 +1,115 @@
+"""What forward() promises of any batch: rows are independent to the bit, parts equal the whole, NaN is seen."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from haina.native.binding import forward
+
+IDS = {name: list(np.random.default_rng(n).integers(0, 37, n)) for name, n in (("a", 23), ("b", 1), ("c", 40))}
+
+
+@pytest.mark.parametrize("alibi", [False, True])
+@pytest.mark.parametrize("dtype", ["F32", "BF16"])
+def test_a_row_is_bitwise_the_same_in_any_company(isa, alibi, dtype, Tiny, Rows) -> None:
+    model = Tiny(alibi=alibi, dtype=dtype).model()
+    together = Rows(model).feed(IDS, threads=3, isa=isa)
+    for name, ids in IDS.items():
+        alone = Rows(model).feed({name: ids}, threads=1, isa=isa)
+        assert alone[name].tobytes() == together[name].tobytes()
+
+
+@pytest.mark.parametrize("cache_dtype", ["F32", "F16"])
+def test_parts_equal_the_whole_to_the_bit(isa, cache_dtype, Tiny, Rows) -> None:
+    model = Tiny().model()
+    whole = Rows(model, dtype=cache_dtype).feed(IDS, isa=isa)
+    rows = Rows(model, dtype=cache_dtype)
+    first = rows.feed({"c": IDS["c"][:17], "a": IDS["a"][:3]}, isa=isa)
+    second = rows.feed({"a": IDS["a"][3:22], "b": IDS["b"], "c": IDS["c"][17:18]}, isa=isa)
+    third = rows.feed({"c": IDS["c"][18:], "a": IDS["a"][22:]}, isa=isa)
+    for name in IDS:
+        parts = [part[name] for part in (first, second, third) if name in part]
+        assert np.concatenate(parts).tobytes() == whole[name].tobytes()
+
+
+def test_page_size_does_not_matter(Tiny, Rows) -> None:
+    model = Tiny(alibi=True).model()
+    results = [Rows(model, page_tokens=size).feed(IDS)["c"] for size in (1, 5, 64, 256)]
+    for other in results[1:]:
+        np.testing.assert_allclose(results[0], other, atol=1e-5)
+
+
+def test_a_half_precision_cache_is_close(Tiny, Rows) -> None:
+    model = Tiny().model()
+    exact, half = (Rows(model, dtype=dtype).feed(IDS)["c"] for dtype in ("F32", "F16"))
+    difference = np.abs(exact - half).max()
+    assert 0 < difference < 2e-2
+
+
+@pytest.mark.parametrize("dtype", ["F32", "F16", "BF16", "I8"])
+def test_every_weight_dtype_equals_its_own_float32(dtype, Tiny, Rows) -> None:
+    from haina.native.binding import Matrix
+    from haina.native.reference import weights
+
+    tiny = Tiny(dtype=dtype)
+    stored = Rows(tiny.model()).feed(IDS)["c"]
+    tiny.tensors = {n: weights(t) if isinstance(t, Matrix) else t for n, t in tiny.tensors.items()}
+    np.testing.assert_allclose(stored, Rows(tiny.model()).feed(IDS)["c"], atol=2e-5)
+
+
+def test_hidden_states_are_what_the_head_reads(Tiny, Rows) -> None:
+    tiny = Tiny()
+    rows = Rows(tiny.model())
+    step = {
+        "ids": np.array(IDS["a"], np.int32),
+        "at": np.arange(23, dtype=np.int32),
+        "row_start_B1": np.array([0, 23], np.int32),
+        "pages": np.arange(5, dtype=np.int32),
+        "page_start_B1": np.array([0, 5], np.int32),
+        "want": np.array([22, 0, 22], np.int32),
+    }
+    logits, hidden = forward(rows.model, rows.cache, **step, hidden=np.array([0, 22], np.int32))
+    head = tiny.tensors["lm_head.weight"].data.view(np.float32).reshape(37, 44)
+    np.testing.assert_allclose(hidden @ head.T, logits[[1, 0]], atol=1e-5)
+    assert logits[0].tobytes() == logits[2].tobytes()
+
+
+def test_a_tied_head_is_the_embedding(Tiny, Rows) -> None:
+    tiny = Tiny()
+    tiny.tensors["lm_head.weight"] = tiny.tensors["model.embed_tokens.weight"]
+    twice = Rows(tiny.model()).feed(IDS)["a"]
+    del tiny.tensors["lm_head.weight"]
+    assert Rows(tiny.model()).feed(IDS)["a"].tobytes() == twice.tobytes()
+
+
+def test_a_shared_prefix_is_read_by_many(Tiny, Rows) -> None:
+    rows = Rows(Tiny().model())
+    prefix = IDS["c"][:10]  # exactly two pages
+    rows.feed({"a": prefix})
+    rows.pages["b"], rows.length["b"] = rows.pages["a"][:], 10
+    forked = rows.feed({"a": [1, 2, 3], "b": [9, 8]})
+    for name, tail in (("a", [1, 2, 3]), ("b", [9, 8])):
+        alone = Rows(rows.model).feed({name: prefix + tail})[name][10:]
+        assert alone.tobytes() == forked[name].tobytes()
+
+
+@pytest.mark.parametrize("poison", ["model.layers.1.mlp.up_proj.weight", "model.layers.0.input_layernorm.weight"])
+def test_nan_is_not_hidden(isa, poison, Tiny, Rows) -> None:
+    tiny = Tiny()
+    tensor = tiny.tensors[poison]
+    (tensor if isinstance(tensor, np.ndarray) else tensor.data.view(np.float32))[3] = np.nan
+    assert np.isnan(Rows(tiny.model()).feed(IDS, isa=isa)["a"]).all()
+
+
+@pytest.mark.parametrize("dtype", ["F32", "F16"])
+def test_a_poisoned_token_reaches_only_what_comes_after_it(isa, dtype, Tiny, Rows) -> None:
+    tiny = Tiny(alibi=True)
+    tiny.tensors["model.embed_tokens.weight"].data.view(np.float32).reshape(37, 44)[5] = np.nan
+    ids = {"a": [i if i != 5 else 6 for i in IDS["a"]], "b": [1, 2, 3]}
+    clean = Rows(tiny.model(), dtype=dtype).feed(ids, isa=isa)
+    ids["a"][11] = 5
+    dirty = Rows(tiny.model(), dtype=dtype).feed(ids, isa=isa)
+    assert np.isnan(dirty["a"][11:]).all()
+    assert dirty["a"][:11].tobytes() == clean["a"][:11].tobytes()
+    assert dirty["b"].tobytes() == clean["b"].tobytes()
