@@ -18,6 +18,7 @@ Head = Literal["plain", "normed"]
 
 # The largest values we take from a folder: far above every published model, far below an overflow.
 LARGEST = 1 << 24
+MOST_LAYERS = 1024
 
 
 @dataclass(frozen=True)
@@ -160,7 +161,7 @@ class _Reader:
             vocab_size=self.integer("vocab_size"),
             hidden_size=hidden,
             intermediate_size=self.integer("intermediate_size"),
-            num_hidden_layers=self.integer("num_hidden_layers"),
+            num_hidden_layers=self.integer("num_hidden_layers", most=MOST_LAYERS),
             num_attention_heads=heads,
             num_key_value_heads=kv_heads,
             head_dim=head_dim,
@@ -244,12 +245,12 @@ class _Reader:
                     )
                 )
 
-    def integer(self, key: str, default: int | None = None) -> int:
+    def integer(self, key: str, default: int | None = None, *, most: int = LARGEST) -> int:
         self.taken.add(key)
         value = self.hf.get(key, default)
         if value is None and default is not None:
             value = default
-        if type(value) is not int or not 0 < value <= LARGEST:
+        if type(value) is not int or not 0 < value <= most:
             raise self.wrong(key, value)
         return value
 

@@ -72,6 +72,7 @@ def test_llama_with_grouped_heads_and_a_theta_from_transformers_5() -> None:
         ({"hidden_size": -4}, "hidden_size"),
         ({"hidden_size": True}, "hidden_size"),
         ({"hidden_size": 10**12}, "hidden_size"),
+        ({"num_hidden_layers": 10**6}, "num_hidden_layers"),
         ({"vocab_size": "64000"}, "vocab_size"),
         ({"num_key_value_heads": 3}, "num_key_value_heads"),
         ({"num_attention_heads": 3}, "num_attention_heads"),

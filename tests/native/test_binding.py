@@ -91,10 +91,17 @@ def test_a_cache_of_another_model_is_refused(rows, Tiny) -> None:
 
 @pytest.mark.parametrize(
     "sizes",
-    [{"pages": 0}, {"page_tokens": 0}, {"page_tokens": 257}, {"dtype": "BF16"}, {"pages": 1 << 40}, {"pages": 1 << 30}],
+    [
+        {"pages": 0},
+        {"page_tokens": 0},
+        {"page_tokens": 257},
+        {"dtype": "BF16"},
+        {"pages": 1 << 40},
+        {"pages": 1 << 30},
+    ],
 )
 def test_an_impossible_cache_is_refused(Tiny, sizes) -> None:
-    with pytest.raises(ValueError, match="^NativeCache: "):
+    with pytest.raises(ValueError, match=r"^NativeCache: "):
         NativeCache(Tiny().model(), **({"pages": 4, "page_tokens": 200} | sizes))
 
 
@@ -111,7 +118,7 @@ def test_an_impossible_cache_is_refused(Tiny, sizes) -> None:
     ],
 )
 def test_impossible_sizes_are_refused(Tiny, changes) -> None:
-    with pytest.raises(ValueError, match="^NativeModel: "):
+    with pytest.raises(ValueError, match=r"^NativeModel: "):
         Tiny().model(**changes)
 
 

@@ -64,13 +64,17 @@ def test_rms_norm() -> None:
         np.testing.assert_allclose(
             kernels.rms_norm(x, weight, 1e-6), reference.rms_norm(x, weight, 1e-6), rtol=3e-7
         )
-    assert np.isfinite(kernels.rms_norm(np.full((1, 8), 3e38, np.float32), np.ones(8, np.float32), 1e-6)).all()
+    assert np.isfinite(
+        kernels.rms_norm(np.full((1, 8), 3e38, np.float32), np.ones(8, np.float32), 1e-6)
+    ).all()
 
 
 def test_angles_stay_exact_far_out() -> None:
     at = np.array([0, 1, 4095, 131071, 10_000_019], np.int32)
     for rotary, theta in ((2, 1e4), (64, 1e4), (128, 1e6)):
-        for ours, true in zip(kernels.angles(at, rotary, theta), reference.angles(at, rotary, theta), strict=True):
+        for ours, true in zip(
+            kernels.angles(at, rotary, theta), reference.angles(at, rotary, theta), strict=True
+        ):
             np.testing.assert_allclose(ours, true, atol=2e-7, rtol=0)
 
 
@@ -84,7 +88,9 @@ def test_rotate(rotary) -> None:
 def test_silu_mul() -> None:
     gate = np.array([-200, -90, -1, -0.0, 0, 1e-9, 3, 90, np.inf, np.nan], np.float32)
     up = np.full_like(gate, -1.5)
-    np.testing.assert_allclose(kernels.silu_mul(gate, up), reference.silu_mul(gate, up), rtol=1e-6, atol=1e-30)
+    np.testing.assert_allclose(
+        kernels.silu_mul(gate, up), reference.silu_mul(gate, up), rtol=1e-6, atol=1e-30
+    )
 
 
 def test_half_rounds_as_numpy_does() -> None:

@@ -7,7 +7,9 @@ import pytest
 
 from haina.native.binding import forward
 
-IDS = {name: list(np.random.default_rng(n).integers(0, 37, n)) for name, n in (("a", 23), ("b", 1), ("c", 40))}
+IDS = {
+    name: list(np.random.default_rng(n).integers(0, 37, n)) for name, n in (("a", 23), ("b", 1), ("c", 40))
+}
 
 
 @pytest.mark.parametrize("alibi", [False, True])
@@ -94,7 +96,9 @@ def test_a_shared_prefix_is_read_by_many(Tiny, Rows) -> None:
         assert alone.tobytes() == forked[name].tobytes()
 
 
-@pytest.mark.parametrize("poison", ["model.layers.1.mlp.up_proj.weight", "model.layers.0.input_layernorm.weight"])
+@pytest.mark.parametrize(
+    "poison", ["model.layers.1.mlp.up_proj.weight", "model.layers.0.input_layernorm.weight"]
+)
 def test_nan_is_not_hidden(isa, poison, Tiny, Rows) -> None:
     tiny = Tiny()
     tensor = tiny.tensors[poison]

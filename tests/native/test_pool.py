@@ -18,7 +18,10 @@ from haina.native import kernels
 def work(matrix):
     """A multiplication that is worth sharing, and its result."""
     random = np.random.default_rng(5)
-    w, x = matrix(random.standard_normal((512, 256), np.float32), "F32"), random.standard_normal((8, 256), np.float32)
+    w, x = (
+        matrix(random.standard_normal((512, 256), np.float32), "F32"),
+        random.standard_normal((8, 256), np.float32),
+    )
     return w, x, kernels.matmul(w, x).tobytes()
 
 
