@@ -17,7 +17,8 @@ import numpy as np
 
 from haina.checkpoint.checkpoint import Checkpoint
 from haina.engine.pages import Pages
-from haina.engine.runner import Runner, Step, open_runner
+from haina.engine.runner import Runner, Step
+from haina.engine.runner_native import NativeRunner
 from haina.engine.sampling import Sampler, Sampling
 from haina.wording import say
 
@@ -78,7 +79,7 @@ class Engine:
         per_token = self.config.kv_bytes_per_token(2 if cache_dtype == "F16" else 4)
         context = self.config.max_position_embeddings
         tokens = cache_bytes // per_token if cache_bytes else max(context, DEFAULT_CACHE_BYTES // per_token)
-        self.runner: Runner = open_runner(
+        self.runner: Runner = NativeRunner(
             checkpoint, bits=bits, cache_tokens=tokens, cache_dtype=cache_dtype, threads=threads
         )
         self.pages = Pages(self.runner.pages, self.runner.page_tokens)

@@ -11,8 +11,6 @@ from typing import Protocol
 
 import numpy as np
 
-from haina.checkpoint.checkpoint import Checkpoint
-
 
 @dataclass(frozen=True)
 class Step:
@@ -38,14 +36,3 @@ class Runner(Protocol):
     def step(self, step: Step) -> np.ndarray:
         """float32 (M, V), or (M, D) when hidden states are asked for. Keys and values of all N are kept."""
         ...
-
-
-def open_runner(
-    checkpoint: Checkpoint, *, bits: int, cache_tokens: int, cache_dtype: str, threads: int | None
-) -> Runner:
-    """The runner for this machine, weights loaded: native on the CPU."""
-    from haina.engine.runner_native import NativeRunner
-
-    return NativeRunner(
-        checkpoint, bits=bits, cache_tokens=cache_tokens, cache_dtype=cache_dtype, threads=threads
-    )
