@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib.util
 import inspect
 import os
 import re
 import sys
 from collections.abc import Callable
-from dataclasses import Field, fields
+from dataclasses import Field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
@@ -22,7 +23,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from haina import __version__
 from haina.apps.screen import Status, complain, explained, interactive, note
-from haina.options import ChatOptions, RunOptions, ShowOptions
+from haina.options import BrookOptions, ChatOptions, RunOptions, ShowOptions
 from haina.wording import chinese, say
 
 if TYPE_CHECKING:
@@ -154,6 +155,8 @@ PROMPT = typer.Argument(
     show_default=False,
 )
 
+RECIPE = typer.Argument(help=say("what to train", "训练方案"), show_default=False)
+
 
 @app.command(
     cls=Verb, help=say("Talk with a model; a pipe is one question.", "与模型对话；管道输入视为一个问题。")
@@ -186,6 +189,39 @@ def show(path: Annotated[Path, FOLDER_OR_EMBEDDED] = EMBEDDED, *, options: ShowO
         checkpoint = Checkpoint.open(path, progress=status.progress)
     record = describe(checkpoint, context=options.context)
     print(json.dumps(record, ensure_ascii=False, indent=2) if options.json else table(record))
+
+
+@app.command(
+    cls=Verb, help=say("Train haina-brook, the embedded model.", "训练内置模型“海纳·溪”（haina-brook）。")
+)
+@with_flags
+def train(recipe: Annotated[str, RECIPE] = "brook", *, options: BrookOptions) -> None:
+    if recipe != "brook":
+        raise ValueError(
+            say(f"no recipe {recipe}; there is: brook", f"没有 {recipe} 这个训练方案；可用：brook")
+        )
+    for module in ("torch", "safetensors", "zstandard", "matplotlib"):
+        if importlib.util.find_spec(module) is None:
+            raise ValueError(
+                say(
+                    f"training needs {module}: pip install 'haina[train]'",
+                    f"训练需要 {module}：pip install 'haina[train]'",
+                )
+            )
+    from haina.evaluate.card import write_card
+    from haina.train.brook import OPTIONS, publish, run
+
+    folder, model = Path(options.out), Path(options.out) / "model"
+    decoder = run(Path(options.data), folder, replace(OPTIONS, stop_after=options.stop_after))
+    if options.stop_after is None or options.stop_after >= OPTIONS.steps:
+        publish(decoder, folder, model)
+        write_card(model, folder)
+        print(
+            say(
+                f"{model}: done; talk with it: haina chat {model}",
+                f"{model}：完成；与它对话：haina chat {model}",
+            )
+        )
 
 
 def talk(path: Path, options: ChatOptions) -> None:

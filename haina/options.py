@@ -45,12 +45,35 @@ class TrainOptions:
 
 
 @dataclass(frozen=True)
+class BrookOptions:
+    """Training the embedded model again."""
+
+    data: str = flag(
+        "data",
+        "folder with poetry/ and chat/ (the model card tells where from)",
+        "语料目录，内有 poetry/ 与 chat/（来源见模型卡）",
+        metavar="FOLDER",
+    )
+    out: str = flag(
+        "runs/brook",
+        "folder of the run; an unfinished one goes on",
+        "训练目录；未完成的训练会继续",
+        metavar="FOLDER",
+    )
+    stop_after: int | None = flag(
+        None, "end this session after N steps", "本次训练到第 N 步为止", metavar="N", least=1
+    )
+
+
+@dataclass(frozen=True)
 class ModelOptions:
     """How a checkpoint is loaded."""
 
     bits: Literal[16, 8] = flag(16, "precision of the weights", "权重精度")
     context: int | None = flag(
-        None, "room for prompt and answer [default: the model's, up to 4096]", "上下文词元数，默认随模型，至多 4096",
+        None,
+        "room for prompt and answer [default: the model's, up to 4096]",
+        "上下文词元数，默认随模型，至多 4096",
         metavar="TOKENS",
         least=16,
     )

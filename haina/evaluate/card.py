@@ -106,7 +106,9 @@ The embedded model of haina: so small that it answers at once on any machine, an
 |---|---|---|
 {table}
 
-No text of a non-commercial or unstated licence was used. 未使用非商用或许可不明的语料。
+Dialogues of a non-commercial or unstated licence were left out. The poems are in the public domain; CCPC, one of
+their three compilations, states no licence of its own.
+未使用非商用或许可不明的对话。诗词均属公有领域；三种汇编之一 CCPC 未声明许可。
 
 ## Samples 样例
 Settings of generation_config.json, seed 1, nothing picked by hand. 种子固定为 1，未经挑选。

@@ -106,13 +106,13 @@ def rounded(weight: np.ndarray) -> np.ndarray | Raw:
 
 def build(data: Path, folder: Path) -> tuple[Tokenizer, Rows, Rows]:
     """Tokenizer, training rows and validation rows, made from the data pack; the tokenizer is kept in `folder`."""
+    shown, held_out = list(documents(data, "train")), list(documents(data, "valid"))
     folder.mkdir(parents=True, exist_ok=True)
-    train, valid = list(documents(data, "train")), list(documents(data, "valid"))
     file = folder / "tokenizer.model"
     if not file.exists():
-        file.write_bytes(learn(sample(train), pieces=PIECES, coverage=0.9995))
+        file.write_bytes(learn(sample(shown), pieces=PIECES, coverage=0.9995))
     tokenizer = Tokenizer.open(file)
-    return tokenizer, pack_all(train, tokenizer), pack_all(valid, tokenizer)
+    return tokenizer, pack_all(shown, tokenizer), pack_all(held_out, tokenizer)
 
 
 def documents(data: Path, part: str) -> Iterator[str | Dialogue]:
