@@ -209,19 +209,19 @@ def train(recipe: Annotated[str, RECIPE] = "brook", *, options: BrookOptions) ->
                 )
             )
     from haina.evaluate.card import write_card
-    from haina.train.brook import OPTIONS, publish, run
+    from haina.train.brook import publish, run
 
     folder, model = Path(options.out), Path(options.out) / "model"
-    decoder = run(Path(options.data), folder, replace(OPTIONS, stop_after=options.stop_after))
-    if options.stop_after is None or options.stop_after >= OPTIONS.steps:
-        publish(decoder, folder, model)
-        write_card(model, folder)
-        print(
-            say(
-                f"{model}: done; talk with it: haina chat {model}",
-                f"{model}：完成；与它对话：haina chat {model}",
-            )
+    decoder = run(Path(options.data), folder, stop_after=options.stop_after)
+    if decoder is None:
+        return
+    publish(decoder, folder, model)
+    write_card(model, folder)
+    print(
+        say(
+            f"{model}: done; talk with it: haina chat {model}", f"{model}：完成；与它对话：haina chat {model}"
         )
+    )
 
 
 def talk(path: Path, options: ChatOptions) -> None:
@@ -231,7 +231,10 @@ def talk(path: Path, options: ChatOptions) -> None:
 
     question = None if interactive(sys.stdin) else read_prompt()
     if question is not None and not question.strip():
-        question = say("Hello", "你好")
+        question = say("Hello!", "你好！")
+        options = replace(
+            options, temperature=options.temperature or 0.0
+        )  # nobody's question: no chance in it
         note(say(f"(nothing on stdin; asked: {question})", f"（标准输入为空，改问：{question}）"))
     model = load(path, options)
     if question is None:

@@ -17,6 +17,8 @@ from prompt_toolkit.key_binding.key_processor import KeyPressEvent
 from prompt_toolkit.output import create_output
 from prompt_toolkit.utils import is_dumb_terminal
 
+from haina.apps.screen import person
+
 QUOTES = '"""'
 PROMPT, MORE = ">>> ", "... "
 
@@ -26,17 +28,30 @@ def open_keyboard(words: Sequence[str]) -> Callable[[], str]:
 
     `words` are completed by Tab at the beginning of a line. The prompt goes to stderr when stdout is no terminal.
     """
+    if is_dumb_terminal():
+        sys.stdin.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]  # the tokenizer says what is wrong
+        return _ask_plainly
     session: PromptSession[str] = PromptSession(
         multiline=True,
         key_bindings=_bindings(),
         prompt_continuation=MORE,
         completer=WordCompleter(list(words), sentence=True),
         complete_while_typing=False,
-        output=None
-        if is_dumb_terminal()
-        else create_output(sys.stdout if sys.stdout.isatty() else sys.stderr),
-    )  # without an output of its own, a session falls back to a prompt that TERM=dumb can show
+        output=create_output(person()),
+    )
     return lambda: _unquoted(session.prompt(PROMPT))
+
+
+def _ask_plainly() -> str:
+    """The same for a terminal that can only print: no editor, lines come as the system gives them."""
+    text = ""
+    while not text or _open_quotes(text):
+        print(MORE if text else PROMPT, end="", file=person(), flush=True)
+        line = sys.stdin.readline()
+        if not line:
+            raise EOFError
+        text += line
+    return _unquoted(text.rstrip("\n"))
 
 
 def _bindings() -> KeyBindings:
@@ -51,6 +66,7 @@ def _bindings() -> KeyBindings:
             buffer.validate_and_handle()
 
     @keys.add("escape", "enter")
+    @keys.add("escape", "c-j")  # what was typed while an answer came: the terminal has made LF of CR
     def another_line(event: KeyPressEvent) -> None:
         event.current_buffer.newline(copy_margin=False)
 

@@ -39,6 +39,11 @@ def interactive(stream: TextIO | None) -> bool:
     return stream is not None and not stream.closed and stream.isatty()
 
 
+def person() -> TextIO | None:
+    """The stream a person reads: stdout, or stderr when the answers go into a file or a pipe."""
+    return sys.stdout if interactive(sys.stdout) else sys.stderr
+
+
 def note(text: str) -> None:
     """A remark for the person at the terminal; nothing when stderr goes elsewhere."""
     if interactive(sys.stderr):
@@ -58,9 +63,8 @@ def complain(error: object) -> None:
 
 def tell(text: str) -> None:
     """A remark within a conversation, several lines perhaps: where the person is, never among piped answers."""
-    stream = sys.stdout if interactive(sys.stdout) else sys.stderr
-    if stream:
-        print(plain(text), file=stream, flush=True)
+    if person():
+        print(plain(text), file=person(), flush=True)
 
 
 def explained(error: ValueError | OSError | MemoryError) -> str:

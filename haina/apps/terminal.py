@@ -21,6 +21,8 @@ from haina.apps.screen import Status, complain, explained, interactive, note, pl
 from haina.options import ChatOptions, RunOptions
 from haina.wording import say
 
+SLASHES = ("/", "／", "、")  # what the key gives under a Chinese input method
+
 
 def answer_once(model: Model, prompt: str, options: RunOptions) -> None:
     """One answer on stdout, and a newline. A base model continues the text, as `raw` makes any model do."""
@@ -76,9 +78,9 @@ class Conversation:
 
     def take(self, typed: str) -> None:
         """A command, or a question; a blank before the slash makes it a question."""
-        if typed.startswith("/"):
+        if typed.startswith(SLASHES):
             name, _, argument = typed.strip().partition(" ")
-            find_command(name).act(self, argument.strip())
+            find_command("/" + name[1:]).act(self, argument.strip())
         elif typed.strip():
             self.answer(typed.strip())
 

@@ -7,6 +7,7 @@ freezing the machine. It does not read weights and does not know who asks.
 from __future__ import annotations
 
 import ctypes
+import math
 import re
 import sys
 from pathlib import Path
@@ -17,27 +18,25 @@ from haina.model.config import ModelConfig
 
 CACHE_ITEM_BYTES = 2  # keys and values are kept as F16
 PROCESS_BYTES = (
-    96 << 20
-)  # Python, NumPy, SentencePiece and prompt_toolkit, without any weights (measured: 70–90 MB)
+    80 << 20
+)  # Python with NumPy, SentencePiece and prompt_toolkit; 58 MiB of `haina run` were measured
 
 
 def weight_bytes(config: ModelConfig, *, item_bytes: int, bits: Literal[16, 8]) -> int:
     """Bytes of the weights in memory. `item_bytes`: of an element in the files (2 for F16 and BF16).
 
-    16: as they are stored, vectors in float32. 8: a byte for each element of a matrix, a float32 for each row.
-    A NormHead is computed in float32 when it is not rounded to 8 bits.
+    16: as they are stored, vectors in float32, and a NormHead, which is computed, too. 8: a byte for an element of
+    a matrix, a float32 for a row; and while they are rounded, the largest matrix in float32.
     """
-    total = 0
-    for name, shape in config.tensor_shapes().items():
-        rows, cols = shape if len(shape) == 2 else (1, shape[0])
-        folded = name == "lm_head.weight" and config.head == "normed"
-        if len(shape) == 1:
-            total += 4 * cols
-        elif bits == 8 or item_bytes == 1:
-            total += rows * (cols + 4)
-        else:
-            total += rows * cols * (4 if folded else item_bytes)
-    return total
+    shapes = config.tensor_shapes()
+    matrices = {name: math.prod(shape) for name, shape in shapes.items() if len(shape) == 2}
+    vectors = sum(4 * math.prod(shape) for shape in shapes.values() if len(shape) == 1)
+    if bits == 8 or item_bytes == 1:
+        scales = sum(4 * shapes[name][0] for name in matrices)
+        work = 4 * max(matrices.values()) if item_bytes > 1 else 0
+        return vectors + sum(matrices.values()) + scales + work
+    folded = matrices.get("lm_head.weight", 0) if config.head == "normed" else 0
+    return vectors + item_bytes * (sum(matrices.values()) - folded) + 4 * folded
 
 
 def needed_bytes(config: ModelConfig, weight_bytes: int, *, tokens: int) -> int:

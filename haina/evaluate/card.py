@@ -47,27 +47,33 @@ PROMPTS = [
 
 
 def write_card(folder: Path, run: Path) -> None:
-    """README.md and loss.png into the checkpoint `folder`, from the log and options of the `run` folder."""
-    lines = [json.loads(line) for line in (run / "log.jsonl").read_text("utf-8").splitlines()]
-    options = json.loads((run / "run.json").read_text("utf-8"))
-    (folder / "loss.png").write_bytes(curve(lines))
-    (folder / "README.md").write_text(text(Checkpoint.open(folder), lines, options), "utf-8")
+    """README.md and loss.png into the checkpoint `folder`, from the logs and options of the `run` folder."""
+    phases = [phase(run), phase(run / "tune")]
+    (folder / "loss.png").write_bytes(curve(*phases))
+    (folder / "README.md").write_text(text(Checkpoint.open(folder), phases), "utf-8")
 
 
-def curve(lines: list[dict[str, Any]]) -> bytes:
-    """The loss of training and validation against tokens, as a PNG."""
+def phase(folder: Path) -> list[dict[str, Any]]:
+    """The log of one phase of the run; the options it was run with stand in its first line."""
+    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text("utf-8").splitlines()]
+    return [lines[0] | json.loads((folder / "run.json").read_text("utf-8")), *lines[1:]]
 
+
+def curve(*phases: list[dict[str, Any]]) -> bytes:
+    """The loss of training and validation against tokens, one phase after the other, as a PNG."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 3.5), dpi=110)
     axes = figure.subplots()
-    axes.plot(
-        [line["tokens"] / 1e6 for line in lines], [line["nats"] for line in lines], lw=0.8, label="training"
-    )
-    valid = [line for line in lines if "valid_nats" in line]
-    axes.plot(
-        [v["tokens"] / 1e6 for v in valid], [v["valid_nats"] for v in valid], "o-", ms=3, label="validation"
-    )
+    before = 0.0
+    for number, lines in enumerate(phases, 1):
+        seen = [before + line["tokens"] / 1e6 for line in lines]
+        axes.plot(seen, [line["nats"] for line in lines], lw=0.8, label=f"training, phase {number}")
+        valid = [
+            (at, line["valid_nats"]) for at, line in zip(seen, lines, strict=True) if "valid_nats" in line
+        ]
+        axes.plot(*zip(*valid, strict=True), "o-", ms=3, label=f"validation, phase {number}")
+        before = seen[-1]
     axes.set(xlabel="million tokens seen", ylabel="nats per token")
     axes.grid(alpha=0.3)
     axes.legend()
@@ -76,10 +82,13 @@ def curve(lines: list[dict[str, Any]]) -> bytes:
     return out.getvalue()
 
 
-def text(checkpoint: Checkpoint, lines: list[dict[str, Any]], options: dict[str, Any]) -> str:
+def text(checkpoint: Checkpoint, phases: list[list[dict[str, Any]]]) -> str:
     """The card in English and Chinese."""
-    config, last = checkpoint.config, lines[-1]
-    valid = [line["valid_nats"] for line in lines if "valid_nats" in line][-1]
+    config = checkpoint.config
+    cpu_s, tokens = (sum(lines[-1][name] for lines in phases) for name in ("cpu_s", "tokens"))
+    steps = " + ".join(str(lines[-1]["step"] + 1) for lines in phases)
+    valid = ", ".join(f"{lines[-1]['valid_nats']:.3f}" for lines in phases)
+    rates = ", ".join(f"{lines[0]['matrix_lr']} / {lines[0]['other_lr']}" for lines in phases)
     size_bytes = sum(file.stat().st_size for file in checkpoint.folder.glob("*.safetensors"))
     table = "\n".join(f"| {what} | {where} | {licence} |" for what, where, licence in SOURCES)
     return f"""# haina-brook 海纳·溪
@@ -93,10 +102,10 @@ The embedded model of haina: so small that it answers at once on any machine, an
 {config.num_attention_heads} heads, feed-forward {config.intermediate_size}, context {config.max_position_embeddings} |
 | parameters 参数 | {config.parameters:,}; int8 per row on disk 每行 int8, {size_bytes / 1e6:.1f} MB |
 | tokenizer 词表 | SentencePiece BPE, {checkpoint.tokenizer.size:,} pieces, byte fallback, no normalisation |
-| training 训练 | {last["step"] + 1} steps of {options["rows"] * options["accumulate"] * options["length"]:,} tokens, \
-{last["tokens"] / 1e6:.1f} M tokens seen; Muon {options["matrix_lr"]} + AdamW {options["other_lr"]} |
-| time 用时 | {last["cpu_s"] / 60:.0f} CPU minutes (two cores) |
-| loss 损失 | validation 验证集 {valid:.3f} nats/token |
+| training 训练 | {steps} steps, {tokens / 1e6:.1f} M tokens seen: all of the text, then answers only; \
+Muon / AdamW {rates} |
+| time 用时 | {cpu_s / 60:.0f} CPU minutes (two cores) |
+| loss 损失 | validation after each phase 各阶段后验证集: {valid} nats/token |
 | licence 许可 | Apache-2.0 |
 
 ![loss curve 损失曲线](loss.png)

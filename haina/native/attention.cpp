@@ -102,8 +102,10 @@ void attend(const Hands& hands, const haina_model& model, const haina_cache& cac
     const Buffer<Unit> units(count);
     units_of(step, units);
     const Attention attention{hands.kernels, model, cache, step, layer, q, y};
-    hands.share(count * model.heads,
-                [&](int64_t i) { attention.run(units[i / model.heads], int32_t(i % model.heads)); });
+    int64_t slots = 0;
+    for (int32_t n = 0; n < step.row_start[step.rows]; n++) slots += step.at[n] + 1;
+    const int64_t H = model.heads, cost = slots * H * (2 * model.head_width + 16);   // an exp is about 16
+    hands.share(count * H, cost, [&](int64_t i) { attention.run(units[i / H], int32_t(i % H)); });
 }
 
 }  // namespace haina

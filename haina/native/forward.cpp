@@ -9,16 +9,14 @@
 namespace haina {
 namespace {
 
-constexpr int64_t GRAIN = 8192;   // floats of one unit of row-wise work: a few microseconds
-
 class Forward {
   public:
     Forward(const Hands& hands, const haina_model& model, const haina_cache& cache, const haina_step& step)
-        : hands_(hands), model_(model), cache_(cache), step_(step),
-          D(model.width), HE(int64_t(model.heads) * model.head_width), KE(int64_t(model.key_heads) * model.head_width), F(model.ffn),
-          N(step.row_start[step.rows]),
-          x_ND(N * D), norm_ND(N * D), q_NHE(N * HE), k_NKE(N * KE), v_NKE(N * KE), y_NHE(N * HE), gate_NF(N * F),
-          up_NF(N * F), cos_NR(N * model.rotary / 2), sin_NR(N * model.rotary / 2) {}
+        : hands_(hands), model_(model), cache_(cache), step_(step), D(model.width),
+          HE(int64_t(model.heads) * model.head_width), KE(int64_t(model.key_heads) * model.head_width),
+          F(model.ffn), N(step.row_start[step.rows]), x_ND(N * D), norm_ND(N * D), q_NHE(N * HE), k_NKE(N * KE),
+          v_NKE(N * KE), y_NHE(N * HE), gate_NF(N * F), up_NF(N * F), cos_NR(N * model.rotary / 2),
+          sin_NR(N * model.rotary / 2) {}
 
     void run() {
         embed();
@@ -37,7 +35,7 @@ class Forward {
     // A row of the embedding is a blend of one row with weight 1, or its scale.
     void embed() {
         const haina_matrix& w = model_.embedding;
-        hands_.share_ranges(N, grain(D), [&](int64_t first, int64_t last) {
+        hands_.share_ranges(N, D, [&](int64_t first, int64_t last) {
             for (int64_t n = first; n < last; n++) {
                 const int64_t id = step_.ids[n];
                 const char* row = static_cast<const char*>(w.data) + id * D * int64_t(element_bytes(w.dtype));
@@ -50,8 +48,9 @@ class Forward {
 
     void attention(const haina_layer& layer, int32_t i) {
         norm(layer.attention_norm);
-        multiply(hands_, norm_ND, N, {{layer.wq, layer.bq, q_NHE}, {layer.wk, layer.bk, k_NKE}, {layer.wv, layer.bv, v_NKE}});
-        hands_.share_ranges(N, grain(HE + 2 * KE), [&](int64_t first, int64_t last) {
+        multiply(hands_, norm_ND, N,
+                 {{layer.wq, layer.bq, q_NHE}, {layer.wk, layer.bk, k_NKE}, {layer.wv, layer.bv, v_NKE}});
+        hands_.share_ranges(N, 4 * (HE + KE), [&](int64_t first, int64_t last) {
             place(q_NHE, model_.heads, layer.q_norm, first, last);
             place(k_NKE, model_.key_heads, layer.k_norm, first, last);
         });
@@ -63,14 +62,14 @@ class Forward {
     void feed_forward(const haina_layer& layer) {
         norm(layer.ffn_norm);
         multiply(hands_, norm_ND, N, {{layer.gate, nullptr, gate_NF}, {layer.up, nullptr, up_NF}});
-        hands_.share_ranges(N * F, GRAIN, [&](int64_t first, int64_t last) {
+        hands_.share_ranges(N * F, 16, [&](int64_t first, int64_t last) {
             haina_silu_mul(gate_NF + first, up_NF + first, last - first, gate_NF + first);
         });
         multiply(hands_, gate_NF, N, {{layer.down, nullptr, x_ND, true}});
     }
 
     void norm(const float* weight) {
-        hands_.share_ranges(N, grain(D), [&](int64_t first, int64_t last) {
+        hands_.share_ranges(N, D, [&](int64_t first, int64_t last) {
             haina_rms_norm(x_ND + first * D, weight, model_.eps, last - first, D, norm_ND + first * D);
         });
     }
@@ -86,7 +85,7 @@ class Forward {
 
     // Keys and values of all fed tokens into their slots, before any query of this layer looks at them.
     void store(int32_t layer) {
-        hands_.share(step_.rows, [&](int64_t b) {
+        hands_.share(step_.rows, 2 * N * KE, [&](int64_t b) {
             for (int64_t n = step_.row_start[b]; n < step_.row_start[b + 1]; n++) {
                 const int32_t at = step_.at[n], page = page_of(step_, cache_, int32_t(b), at);
                 for (int32_t k = 0; k < model_.key_heads; k++) {
@@ -110,9 +109,6 @@ class Forward {
         for (int64_t m = 0; m < count; m++)
             haina_rms_norm(x_ND + which[m] * D, model_.norm, model_.eps, 1, D, y + m * D);
     }
-
-    // How many rows of `width` floats make one unit of work.
-    static int64_t grain(int64_t width) { return GRAIN / width + 1; }
 
     const Hands& hands_;
     const haina_model& model_;

@@ -14,7 +14,8 @@
  * Numbers:   activations, accumulators and softmax are fp32 (sums of squares and rotation angles are double).
  *            NaN and infinity are never hidden: where one goes in, one comes out.
  * Order:     the logits of a row are bitwise the same alone or in any batch, fed at once or in parts, with any
- *            number of threads: no order of summation depends on them. They may differ between instruction sets.
+ *            number of threads: no order of summation depends on them. Instruction sets and page sizes differ
+ *            from each other by rounding.
  * Threads:   every function may be called from several threads at once, with caches and outputs of their own.
  * Errors:    functions return a status; nothing is thrown, nothing aborts. HAINA_BAD_ARGUMENT is a missing
  *            pointer or sizes that contradict each other. Indices (ids, pages, positions) are NOT checked
@@ -118,7 +119,8 @@ HAINA_API size_t haina_sizeof(int32_t which);
 HAINA_API int32_t haina_has_isa(int32_t isa);
 
 /* Runs the network over the step: writes the keys and values of all N tokens into the cache, then fills
- * `logits` and `hidden`. Work memory is about 4·N·(5D + 2F) bytes; it is linear in N, whatever the lengths. */
+ * `logits` and `hidden`. Work memory is 8·N·(D + H*E + K*E + F) bytes and a little: linear in N, whatever the
+ * lengths. */
 HAINA_API int haina_forward(const haina_model *model, const haina_cache *cache, const haina_step *step);
 
 /* ---- The kernels one by one, as forward uses them: for tests and benchmarks. reference.py defines each. ---- */

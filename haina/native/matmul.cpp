@@ -33,9 +33,12 @@ Product unit_of(const Output& out, const float* x, int64_t tokens, int64_t row, 
 
 void multiply(const Hands& hands, const float* x, int64_t tokens, std::initializer_list<Output> outputs) {
     const int64_t shares = ceil_div(tokens, UNIT_TOKENS);
-    int64_t units = 0;
-    for (const Output& out : outputs) units += ceil_div(out.w.rows, UNIT_ROWS) * shares;
-    hands.share(units, [&](int64_t unit) {
+    int64_t units = 0, cost = 0;
+    for (const Output& out : outputs) {
+        units += ceil_div(out.w.rows, UNIT_ROWS) * shares;
+        cost += out.w.rows * out.w.cols * tokens;
+    }
+    hands.share(units, cost, [&](int64_t unit) {
         const Output* out = outputs.begin();
         for (int64_t here; unit >= (here = ceil_div(out->w.rows, UNIT_ROWS) * shares); out++) unit -= here;
         const int64_t row = unit / shares * UNIT_ROWS, token = unit % shares * UNIT_TOKENS;

@@ -1,6 +1,9 @@
 // matmul_generic.cpp - the tile loops for any machine: vectors of four floats in the portable notation of GCC and
 // Clang, which is SSE2 on every x86-64 and NEON on every 64-bit ARM.
 #include <string.h>
+#if defined(__aarch64__)
+#include <arm_neon.h>   // vfmaq_f32: the portable notation has no fused multiply-add
+#endif
 
 #include "matmul.h"
 
@@ -30,7 +33,14 @@ struct Generic {
     static void store(float* p, Vector v) { memcpy(p, &v, sizeof v); }
     static Vector spread(float a) { return Vector{a, a, a, a}; }
     static Vector mul(Vector a, Vector b) { return a * b; }
+#if defined(__aarch64__)
+    static Vector madd(Vector a, Vector b, Vector c) {
+        return reinterpret_cast<Vector>(vfmaq_f32(reinterpret_cast<float32x4_t>(c), reinterpret_cast<float32x4_t>(a),
+                                                  reinterpret_cast<float32x4_t>(b)));
+    }
+#else
     static Vector madd(Vector a, Vector b, Vector c) { return a * b + c; }
+#endif
     static float sum(Vector v) { return (v[0] + v[2]) + (v[1] + v[3]); }
 };
 

@@ -17,13 +17,19 @@ struct Hands {
     Pool& pool;
     int threads;
 
+    // Calls work(item) for all items; `cost` is about how many multiply-adds they are together. Waking and
+    // waiting for a thread costs some microseconds, so small work is done by the caller alone.
     template <class Work>
-    void share(int64_t items, Work&& work) const { pool.run(threads, items, work); }
+    void share(int64_t items, int64_t cost, Work&& work) const {
+        constexpr int64_t worth_sharing = 1 << 17;   // about 10 microseconds
+        pool.run(cost < worth_sharing ? 1 : threads, items, work);
+    }
 
-    // Ranges of at most `grain` things: work(first, last).
+    // Calls work(first, last) for ranges that cover 0 .. count, where each costs `cost`.
     template <class Work>
-    void share_ranges(int64_t count, int64_t grain, Work&& work) const {
-        share((count + grain - 1) / grain, [&](int64_t i) {
+    void share_ranges(int64_t count, int64_t cost, Work&& work) const {
+        const int64_t grain = (1 << 14) / cost + 1;
+        share((count + grain - 1) / grain, count * cost, [&](int64_t i) {
             const int64_t first = i * grain;
             work(first, first + grain < count ? first + grain : count);
         });

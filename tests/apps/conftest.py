@@ -16,7 +16,12 @@ from haina.text.tokenizer import Tokenizer
 from haina.text.vocabulary import learn
 
 ASSISTANT, EOS = 196, 2
-LINES = ["春眠不觉晓，处处闻啼鸟。", "夜来风雨声，花落知多少。", "你好，我在这里。Hello, I am here.", "abcdefghijklmnopqrstuvwxyz"]
+LINES = [
+    "春眠不觉晓，处处闻啼鸟。",
+    "夜来风雨声，花落知多少。",
+    "你好，我在这里。Hello, I am here.",
+    "abcdefghijklmnopqrstuvwxyz",
+]
 Speaker = Callable[..., Path]
 
 
@@ -44,7 +49,9 @@ def speaker(vocabulary: bytes, tmp_path_factory: pytest.TempPathFactory) -> Spea
     return make
 
 
-def _write(folder: Path, vocabulary: bytes, steps: dict[int, int], size: int, context: int, chat: bool) -> None:
+def _write(
+    folder: Path, vocabulary: bytes, steps: dict[int, int], size: int, context: int, chat: bool
+) -> None:
     config = ModelConfig(
         architecture="BaiChuanForCausalLM",
         vocab_size=size,

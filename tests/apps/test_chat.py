@@ -167,5 +167,7 @@ def test_a_file_that_is_no_conversation(messages: object, reason: str) -> None:
 
 def test_no_torch(speaker: Speaker) -> None:
     code = f"import sys; sys.modules['torch'] = None; sys.argv = ['haina', 'run', {str(speaker(SAYS))!r}, '你好']\n"
-    done = subprocess.run([sys.executable, "-c", code + "from haina.cli import main; main()"], capture_output=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code + "from haina.cli import main; main()"], capture_output=True
+    )
     assert (done.returncode, done.stdout.decode()) == (0, SAYS + "\n"), done.stderr

@@ -17,15 +17,18 @@ Speaker = Callable[..., Path]
 
 
 def test_memory_of_the_published_models() -> None:
-    """Weights of 7B: 2 bytes a parameter; 8 bits: half of that. The cache of 13B at 4096: 3.36 GB."""
+    """7B: 2 bytes a parameter; at 8 bits half of that, and a matrix to round. Cache of 13B: 3.36 GB."""
     small, large = SIZES["baichuan-7b"], SIZES["baichuan-13b"]
     assert weight_bytes(small, item_bytes=2, bits=16) == pytest.approx(2 * small.parameters, rel=1e-3)
-    assert weight_bytes(small, item_bytes=2, bits=8) == pytest.approx(small.parameters, rel=1e-3)
+    rounding = 4 * small.vocab_size * small.hidden_size
+    assert weight_bytes(small, item_bytes=2, bits=8) == pytest.approx(small.parameters + rounding, rel=1e-3)
     cache = needed_bytes(large, 0, tokens=4096)
     assert 4096 * 819_200 < cache < 4096 * 819_200 + (400 << 20)
     normed = SIZES["baichuan2-7b"]
     folded = 2 * normed.vocab_size * normed.hidden_size  # the head is float32, not bfloat16
-    assert weight_bytes(normed, item_bytes=2, bits=16) == pytest.approx(2 * normed.parameters + folded, rel=1e-3)
+    assert weight_bytes(normed, item_bytes=2, bits=16) == pytest.approx(
+        2 * normed.parameters + folded, rel=1e-3
+    )
 
 
 def test_this_machine_says_what_is_free() -> None:
@@ -33,10 +36,14 @@ def test_this_machine_says_what_is_free() -> None:
     assert free is None or 1 << 20 < free < 1 << 50
 
 
-def test_what_does_not_fit_is_refused_unless_forced(speaker: Speaker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_does_not_fit_is_refused_unless_forced(
+    speaker: Speaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = speaker("你好")
     monkeypatch.setattr(opening, "available_bytes", lambda: 1 << 20)
-    with pytest.raises(ValueError, match=r"needs about 0\.1 GiB of memory, 0\.0 GiB are free; try --bits 8.*--force"):
+    with pytest.raises(
+        ValueError, match=r"needs about 0\.1 GiB of memory, 0\.0 GiB are free; try --bits 8.*--force"
+    ):
         open_model(folder, ModelOptions())
     assert open_model(folder, ModelOptions(force=True)).context == 256
 

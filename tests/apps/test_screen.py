@@ -2,24 +2,12 @@
 
 import os
 import sys
-from collections.abc import Iterator
 
 import pytest
 
 from haina.apps.screen import Status, columns, explained, one_line, padded, plain
 
 pty = pytest.importorskip("pty")
-
-
-@pytest.fixture
-def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
-    """stderr is a terminal of 40 columns; the other end, to read what came."""
-    ours, theirs = pty.openpty()
-    with open(theirs, "w", encoding="utf-8") as stream:
-        monkeypatch.setattr(sys, "stderr", stream)
-        monkeypatch.setenv("COLUMNS", "40")
-        yield ours
-    os.close(ours)
 
 
 def test_escape_sequences_lose_their_power() -> None:
@@ -40,15 +28,21 @@ def test_errors_of_the_system_name_the_file() -> None:
     assert "--bits 8" in explained(MemoryError())
 
 
-def test_a_status_waits_changes_and_goes(terminal: int) -> None:
+def test_a_status_waits_changes_and_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a terminal of 40 columns."""
+    ours, theirs = pty.openpty()
+    monkeypatch.setenv("COLUMNS", "40")
     now = 0.0
-    with Status(clock=lambda: now) as status:
-        status.progress("读取权重", 1, 4)
-        now = 1.5
-        status.progress("读取权重", 2, 4)
-        status.show("x\x1b[2J" + "长" * 100)
-        status.show("y")
-    said = os.read(terminal, 4096).decode()
+    with open(theirs, "w", encoding="utf-8") as terminal, monkeypatch.context() as patch:
+        patch.setattr(sys, "stderr", terminal)
+        with Status(clock=lambda: now) as status:
+            status.progress("读取权重", 1, 4)
+            now = 1.5
+            status.progress("读取权重", 2, 4)
+            status.show("x\x1b[2J" + "长" * 100)
+            status.show("y")
+        said = os.read(ours, 4096).decode()
+    os.close(ours)
     assert said.count("读取权重") == 1 and "50%" in said and "\x1b" not in said
     lines = said.split("\r")
     assert all(columns(line) < 40 for line in lines)

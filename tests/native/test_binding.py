@@ -197,7 +197,7 @@ def test_the_header_and_the_binding_agree() -> None:
     """The numbers that binding.py repeats are those of haina.h."""
     from haina.native import binding
 
-    header = (Path(binding.__file__).parent / "haina.h").read_text("utf-8")
+    header = (Path(__file__).parents[2] / "haina" / "native" / "haina.h").read_text("utf-8")
     for text in (
         f"HAINA_ABI {library_module.ABI} ",
         f"HAINA_MAX_PAGE_TOKENS {binding.MAX_PAGE_TOKENS}\n",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 
@@ -56,6 +58,19 @@ def test_products_do_not_depend_on_companions_or_threads(isa, matrix) -> None:
         together = kernels.matmul(w, x, isa=isa, threads=3)
         alone = np.concatenate([kernels.matmul(w, row[None], isa=isa) for row in x])
         assert together.tobytes() == alone.tobytes()
+
+
+def test_a_weight_is_read_once_for_several_tokens(matrix) -> None:
+    """Six tokens cost far less than six times one. CPU time, so that a busy machine does not matter."""
+    w, x = matrix(normal(1024, 4096), "BF16"), normal(6, 4096)
+
+    def cpu_s(tokens: int) -> float:
+        start = time.thread_time()
+        kernels.matmul(w, x[:tokens])
+        return time.thread_time() - start
+
+    one, six = (min(cpu_s(tokens) for _ in range(9)) for tokens in (1, 6))
+    assert six < 5 * one
 
 
 def test_rms_norm() -> None:

@@ -27,7 +27,7 @@ def test_verse_is_cut_between_lines() -> None:
     lines = brook.couplets(["白日依山尽，", "黄河入海流。", "欲穷千里目，", "更上一层楼。"])
     assert lines == ["白日依山尽，黄河入海流。", "欲穷千里目，更上一层楼。"]
     for seed in range(20):
-        question, answer = brook.continuation(lines, random.Random(seed))
+        _, answer = brook.continuation(lines, random.Random(seed))
         assert "".join(lines).endswith(answer.content) and answer.content[-1] == "。"
         assert answer.content[:5] in "黄河入海流 欲穷千里目 更上一层楼"
 
@@ -43,6 +43,12 @@ def test_an_answer_learns_to_end_where_the_user_would_speak(tokenizer: Tokenizer
     assert targets[before_second_user] == tokenizer.eos_id and 195 not in targets
     others = [i for i in range(len(ids) - 1) if i != before_second_user]
     assert (targets[others] == ids[np.array(others) + 1]).all()
+
+
+def test_tuning_learns_answers_only(tokenizer: Tokenizer) -> None:
+    ids, targets = brook.encode_answers([Message("user", "你好"), Message("assistant", "海纳")], tokenizer)
+    answer = [*tokenizer.encode("海纳"), tokenizer.eos_id]
+    assert [t for t in targets if t >= 0] == answer and list(ids[-len(answer) :]) == answer
 
 
 def test_only_openly_licensed_dialogues_are_used(data: Path) -> None:

@@ -1,0 +1,77 @@
+"""The command line by itself: help in two languages and in little time, usage errors, nothing heavy imported."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from haina import __version__
+
+HEAVY = ("numpy", "torch", "rich", "sentencepiece", "prompt_toolkit", "pydantic")
+MOST_CPU_S = 0.2
+
+
+def haina(*arguments: str, language: str = "en") -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, "HAINA_LANG": language}
+    command = [sys.executable, "-m", "haina", *arguments]
+    return subprocess.run(command, capture_output=True, encoding="utf-8", env=env, stdin=subprocess.DEVNULL)
+
+
+def test_help_is_light() -> None:
+    """One process tells what --help imported, and the CPU time that it took (best of three)."""
+    code = (
+        "import os, sys, contextlib\nsys.argv = ['haina', '--help']\nfrom haina.cli import main\n"
+        "with contextlib.suppress(SystemExit): main()\n"
+        f"print([m for m in {HEAVY} if m in sys.modules], sum(os.times()[:2]), file=sys.stderr)"
+    )
+    times = []
+    for _ in range(3):
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8")
+        heavy, _, cpu_s = done.stderr.rpartition(" ")
+        assert heavy == "[]" and "Usage: haina" in done.stdout
+        times.append(float(cpu_s))
+    assert min(times) <= MOST_CPU_S
+
+
+@pytest.mark.parametrize(
+    ("language", "words", "foreign"),
+    [
+        ("en", ["Usage: haina chat", "Options:", "--temperature T", "likeliest"], ["选项"]),
+        (
+            "zh",
+            ["用法：haina chat", "选项：", "--temperature T", "温度"],
+            ["Usage", "Options", "default", "exit"],
+        ),
+    ],
+)
+def test_help_speaks_both_languages(language: str, words: list[str], foreign: list[str]) -> None:
+    done = haina("chat", "--help", language=language)
+    assert done.returncode == 0 and done.stderr == ""
+    assert all(word in done.stdout for word in words)
+    assert not any(word in done.stdout for word in foreign)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "english", "chinese"),
+    [
+        (["cht"], "Did you mean 'chat'?", "是否想用 'chat'？"),
+        (
+            ["run"],
+            "Missing argument 'PATH'. (help: haina run --help)",
+            "缺少参数 'PATH'。（用法：haina run --help）",
+        ),
+        (["chat", "--top-k", "x"], "Invalid value for '--top-k'", "'--top-k' 的值无效"),
+        (["chat", os.getcwd(), "x"], "unexpected extra argument(s) (x)", "多余的参数：x"),
+        ([os.getcwd()], f"To talk with this folder: haina chat {os.getcwd()}", f"haina chat {os.getcwd()}"),
+    ],
+)
+def test_usage_errors_are_one_line(arguments: list[str], english: str, chinese: str) -> None:
+    for language, words in (("en", english), ("zh", chinese)):
+        done = haina(*arguments, language=language)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr.startswith("haina: ") and done.stderr.count("\n") == 1 and words in done.stderr
+
+
+def test_version() -> None:
+    assert haina("--version").stdout == f"haina {__version__}\n"
