@@ -139,7 +139,10 @@ def continuation(model: Model, text: str, settings: Settings, *, on_prefill: Pre
     longest = min(settings.max_new_tokens, model.context - len(ids))
     request = Request(ids, longest, settings.sampling, frozenset({model.tokenizer.eos_id}))
     return Reply(
-        model.engine, request, TextStream(model.tokenizer, stop=settings.stop), on_prefill=on_prefill
+        model.engine,
+        request,
+        TextStream(model.tokenizer, stop=settings.stop, opening=False),
+        on_prefill=on_prefill,
     )
 
 

@@ -61,15 +61,13 @@ def open_model(folder: str | Path, options: ModelOptions, *, progress: Progress 
     context = context_tokens(checkpoint, options.context)
     if not options.force:
         _check_memory(checkpoint, options.bits, context)
-    names = checkpoint.names()
-    for done, name in enumerate(
-        names
-    ):  # read once here, where it can be followed; the engine finds it in memory
-        report(say("reading weights", "读取权重"), done, len(names))
-        checkpoint.tensor(name)
-    report(say("preparing", "准备运行"), 0, 0)
-    cache_bytes = context * checkpoint.config.kv_bytes_per_token(2)
-    engine = Engine(checkpoint, bits=options.bits, cache_bytes=cache_bytes, threads=options.threads)
+    engine = Engine(
+        checkpoint,
+        bits=options.bits,
+        cache_bytes=context * checkpoint.config.kv_bytes_per_token(2),
+        threads=options.threads,
+        progress=lambda done, total: report(say("loading weights", "载入权重"), done, total),
+    )
     return Model(checkpoint, engine, context)
 
 

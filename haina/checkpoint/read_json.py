@@ -62,8 +62,8 @@ def parse_json_object(text: bytes, where: str) -> dict[str, Any]:
 def _not_json(where: str, en: str, zh: str) -> ValueError:
     return ValueError(
         say(
-            f"{where}: not a usable JSON file: {en}; take it again from where the model came from",
-            f"{where}：不是可用的 JSON：{zh}；请从模型来源处重新取得此文件",
+            f"{where}: not a usable JSON file: {en}; restore the original file",
+            f"{where}：不是可用的 JSON：{zh}；请恢复原来的文件",
         )
     )
 

@@ -73,14 +73,23 @@ class Engine:
         cache_bytes: int | None = None,
         cache_dtype: Literal["F16", "F32"] = "F16",
         threads: int | None = None,
+        progress: Callable[[int, int], None] | None = None,
     ):
-        """Load the weights. The cache holds one full context, or `cache_bytes` where that is more or asked for."""
+        """Load the weights; `progress` hears how many tensors are there, and of how many.
+
+        The cache takes `cache_bytes`; without it, one full context or DEFAULT_CACHE_BYTES, whichever is more.
+        """
         self.config = checkpoint.config
         per_token = self.config.kv_bytes_per_token(2 if cache_dtype == "F16" else 4)
         context = self.config.max_position_embeddings
         tokens = cache_bytes // per_token if cache_bytes else max(context, DEFAULT_CACHE_BYTES // per_token)
         self.runner: Runner = NativeRunner(
-            checkpoint, bits=bits, cache_tokens=tokens, cache_dtype=cache_dtype, threads=threads
+            checkpoint,
+            bits=bits,
+            cache_tokens=tokens,
+            cache_dtype=cache_dtype,
+            threads=threads,
+            progress=progress,
         )
         self.pages = Pages(self.runner.pages, self.runner.page_tokens)
         self.running: dict[int, _Row] = {}

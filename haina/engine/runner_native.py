@@ -4,7 +4,7 @@ of 16-bit weights.
 
 from __future__ import annotations
 
-import os
+from collections.abc import Callable
 
 import numpy as np
 
@@ -15,16 +15,24 @@ from haina.native.binding import Matrix, NativeCache, NativeModel, forward
 from haina.native.reference import quantize_rows
 
 PAGE_TOKENS = 32
+Progress = Callable[[int, int], None]  # tensors loaded, and all of them
 
 
 class NativeRunner:
     """The network on the CPU. `bits` 16 takes weights as they are stored, 8 rounds every matrix row by row."""
 
     def __init__(
-        self, checkpoint: Checkpoint, *, bits: int, cache_tokens: int, cache_dtype: str, threads: int | None
+        self,
+        checkpoint: Checkpoint,
+        *,
+        bits: int,
+        cache_tokens: int,
+        cache_dtype: str,
+        threads: int | None,
+        progress: Progress | None,
     ):
         config = checkpoint.config
-        self.threads = threads or os.cpu_count() or 1
+        self.threads = threads  # None: the CPUs that this process may use
         self.page_tokens = PAGE_TOKENS
         self.pages = -(-cache_tokens // PAGE_TOKENS)
         slopes = np.array(config.alibi_slopes(), np.float32) if config.position == "alibi" else None
@@ -40,7 +48,7 @@ class NativeRunner:
             rope_theta=config.rope_theta,
             rotary_dim=config.rotary_dim,
             slopes_H=slopes,
-            tensors={name: _pointer(raw, bits) for name, raw in checkpoint.tensors()},
+            tensors=_load(checkpoint, bits, progress),
         )
         self.cache = NativeCache(self.model, pages=self.pages, page_tokens=PAGE_TOKENS, dtype=cache_dtype)
 
@@ -61,12 +69,26 @@ class NativeRunner:
         return result[1] if isinstance(result, tuple) else result
 
 
+def _load(checkpoint: Checkpoint, bits: int, progress: Progress | None) -> dict[str, Matrix | np.ndarray]:
+    """Every tensor, one at a time; `progress` hears how many are there, and of how many."""
+    tensors: dict[str, Matrix | np.ndarray] = {}
+    total = len(checkpoint.names())
+    for name, raw in checkpoint.tensors():
+        tensors[name] = _pointer(raw, bits)
+        if progress:
+            progress(len(tensors), total)
+    return tensors
+
+
 def _pointer(raw: Raw, bits: int) -> Matrix | np.ndarray:
     """A vector as float32; a matrix as it lies in the file, or rounded to int8."""
     if len(raw.shape) == 1:
         return raw.float32()
     rows, cols = raw.shape
-    if bits == 8 and raw.dtype != "I8":
-        data, scale = quantize_rows(raw.float32())
-        return Matrix("I8", data.view(np.uint8).reshape(-1), rows, cols, scale)
-    return Matrix(raw.dtype, raw.data, rows, cols, raw.scale)
+    if bits == 16 or raw.dtype == "I8":
+        return Matrix(raw.dtype, raw.data, rows, cols, raw.scale)
+    data, scale = np.empty((rows, cols), np.int8), np.empty(rows, np.float32)
+    for start, chunk in raw.row_chunks():  # a few rows in float32 at a time
+        stop = start + chunk.shape[0]
+        data[start:stop], scale[start:stop] = quantize_rows(chunk.float32())
+    return Matrix("I8", data.view(np.uint8).reshape(-1), rows, cols, scale)

@@ -98,7 +98,11 @@ class Sampler:
         if s.repetition_penalty != 1.0:
             seen = scores_V[self.seen]
             scores_V[self.seen] = np.where(seen > 0, seen / s.repetition_penalty, seen * s.repetition_penalty)
-        id = int(scores_V.argmax()) if s.temperature == 0.0 else self._draw(scores_V / s.temperature)
+        if s.temperature == 0.0:
+            id = int(scores_V.argmax())
+        else:
+            with np.errstate(over="ignore"):  # close to 0 everything but the largest is -inf
+                id = self._draw((scores_V - scores_V.max()) / s.temperature)
         self.seen = np.union1d(self.seen, [id])
         return id, float(raw_V[id] - log_sum)
 

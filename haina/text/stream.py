@@ -26,12 +26,13 @@ class TextStream:
     character).
     """
 
-    def __init__(self, tokenizer: Tokenizer, *, stop: Sequence[str] = ()):
+    def __init__(self, tokenizer: Tokenizer, *, stop: Sequence[str] = (), opening: bool = True):
+        """`opening` False: the ids go on with a text, so the first one keeps its leading space."""
         if "" in stop:
             raise ValueError(say("a stop string is empty; leave it out", "停止字符串为空，请去掉"))
         self._tokenizer = tokenizer
         self._utf8 = codecs.getincrementaldecoder("utf-8")(errors="replace")
-        self._opening = True
+        self._opening = opening
         self._root = self._state = _automaton(stop)
         self._waiting = ""
         self._sent: list[str] = []

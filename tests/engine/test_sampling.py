@@ -55,6 +55,11 @@ def test_banned_ids_are_never_chosen() -> None:
     assert {sampler.choose(LOGITS)[0] for _ in range(200)} == {2, 3, 4}
 
 
+@pytest.mark.parametrize("temperature", [1e-320, 1e-9])
+def test_a_temperature_close_to_zero_is_greedy(temperature: float) -> None:
+    assert draws(Sampling(temperature=temperature, seed=0), count=20)[0] == 1
+
+
 def test_same_seed_same_answer() -> None:
     one, two, other = (Sampler(Sampling(seed=s), NONE, NONE) for s in (7, 7, 8))
     first, second, third = ([s.choose(LOGITS)[0] for _ in range(50)] for s in (one, two, other))
