@@ -12,6 +12,12 @@ def english(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HAINA_LANG", "en")
 
 
+@pytest.fixture(autouse=True, scope="session")
+def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Programs that tests start must find the installed package, not a source tree in the current folder."""
+    os.chdir(tmp_path_factory.mktemp("elsewhere"))
+
+
 @pytest.fixture(scope="session")
 def data() -> Path:
     """The data folder: HAINA_DATA, or shared/data beside the repository. Without it the test is skipped."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -31,9 +32,8 @@ def commands() -> list[str]:
 
 
 def run(*arguments: str, **more: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        ["haina", *arguments], capture_output=True, text=True, timeout=60, check=False, **more
-    )
+    command = [sys.executable, "-m", "haina", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, **more)
 
 
 def test_both_languages_show_the_same_commands() -> None:
