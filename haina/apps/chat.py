@@ -18,7 +18,7 @@ from haina.checkpoint.read_json import read_json_object
 from haina.engine.engine import Engine, Request
 from haina.engine.sampling import Sampling
 from haina.options import ChatOptions
-from haina.text.messages import ROLES, Message, Template, assemble
+from haina.text.messages import ROLES, Message, Template, assemble, eos_ids
 from haina.text.stream import TextStream
 from haina.wording import say
 
@@ -137,7 +137,8 @@ def continuation(model: Model, text: str, settings: Settings, *, on_prefill: Pre
             )
         )
     longest = min(settings.max_new_tokens, model.context - len(ids))
-    request = Request(ids, longest, settings.sampling, frozenset({model.tokenizer.eos_id}))
+    stop_ids = frozenset(eos_ids(model.checkpoint.generation, model.tokenizer.eos_id))
+    request = Request(ids, longest, settings.sampling, stop_ids)
     return Reply(
         model.engine,
         request,

@@ -47,7 +47,12 @@ def describe(checkpoint: Checkpoint, *, context: int | None = None) -> dict[str,
             "bytes_8_bit": memory_bytes(checkpoint, 8, tokens),
             "available_bytes": available_bytes(),
         },
-        "chat": asdict(template) if template else None,
+        "chat": template
+        and {
+            "user_id": template.user_id,
+            "assistant_id": template.assistant_id,
+            "stop_ids": sorted(template.stop_ids),
+        },
         "settings": asdict(Settings.of(checkpoint, ChatOptions())),
         "licence_files": [path.name for path in checkpoint.license_files()],
         "source": checkpoint.manifest.source if checkpoint.manifest else {},

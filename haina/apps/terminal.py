@@ -87,7 +87,8 @@ class Conversation:
     def answer(self, question: str, *, rounds: int | None = None) -> None:
         """Ask, after that many rounds (all of them), show the answer as it comes, and keep both.
 
-        Ctrl-C keeps the answer as far as it went. When the question is refused, nothing changes.
+        Ctrl-C keeps the answer as far as it went. When the question is refused, or stopped before the answer
+        began, nothing changes.
         """
         before = Chat(self.chat.system, self.chat.rounds[:rounds])
         settings = Settings.of(self.model.checkpoint, self.options)
@@ -97,6 +98,9 @@ class Conversation:
             if made.dropped_rounds:
                 tell(_left_out(made.dropped_rounds, self.model.context))
             _print(made, status, asked)
+        if made.finish == "cancelled" and not made.text:
+            tell(say("(stopped before the answer began)", "（回答尚未开始，已停止）"))
+            return
         self.chat.rounds = [*before.rounds, (question, made.text)]
         if made.finish != "stop":
             tell(_cut(made))

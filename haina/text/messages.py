@@ -36,11 +36,12 @@ class Template:
     user_id: int
     assistant_id: int
     eos_id: int
+    other_eos_ids: frozenset[int] = frozenset()
 
     @property
     def stop_ids(self) -> frozenset[int]:
-        """Where an answer ends: at eos, or where the model goes on to the user's turn, as Baichuan does."""
-        return frozenset({self.eos_id, self.user_id})
+        """Where an answer ends: at any eos, or where the model goes on to the user's turn, as Baichuan does."""
+        return self.other_eos_ids | {self.eos_id, self.user_id}
 
 
 @dataclass(frozen=True)
@@ -67,22 +68,30 @@ def template_for(config_architecture: str, generation: Mapping[str, Any]) -> Tem
     there.
     """
     row = TEMPLATES.get(config_architecture)
-    ids: dict[str, Any] = {role: generation.get(f"{role}_token_id") for role in ("user", "assistant", "eos")}
-    if row is None or (ids["user"] is None and ids["assistant"] is None):
+    user, assistant = generation.get("user_token_id"), generation.get("assistant_token_id")
+    if row is None or (user is None and assistant is None):
         return None
-    if isinstance(ids["eos"], list) and ids["eos"]:  # Hugging Face allows several; the first one ends a text
-        ids["eos"] = ids["eos"][0]
-    if ids["eos"] is None:
-        ids["eos"] = row.eos_id
-    for role, id in ids.items():
-        if type(id) is not int or id < 0:
-            raise ValueError(
-                say(
-                    f"generation_config.json: {role}_token_id is {id!r}, no token id; restore the file",
-                    f"generation_config.json：{role}_token_id 的值 {id!r} 不是词元编号；请恢复官方发布的文件",
-                )
+    user, assistant = _id("user_token_id", user), _id("assistant_token_id", assistant)
+    eos = eos_ids(generation, row.eos_id)
+    return replace(row, user_id=user, assistant_id=assistant, eos_id=eos[0], other_eos_ids=frozenset(eos[1:]))
+
+
+def eos_ids(generation: Mapping[str, Any], default: int) -> tuple[int, ...]:
+    """The ids that end a text, by generation_config.json, which may name one or several. ValueError: no ids."""
+    value = generation.get("eos_token_id")
+    ids = [default] if value is None else value if isinstance(value, list) and value else [value]
+    return tuple(_id("eos_token_id", id) for id in ids)
+
+
+def _id(key: str, id: Any) -> int:
+    if type(id) is not int or id < 0:
+        raise ValueError(
+            say(
+                f"generation_config.json: {key} is {id!r}, no token id; restore the published file",
+                f"generation_config.json：{key} 的值 {id!r} 不是词元编号；请恢复官方发布的文件",
             )
-    return replace(row, **{f"{role}_id": id for role, id in ids.items()})
+        )
+    return id
 
 
 def assemble(

@@ -171,3 +171,13 @@ def test_no_torch(speaker: Speaker) -> None:
         [sys.executable, "-c", code + "from haina.cli import main; main()"], capture_output=True
     )
     assert (done.returncode, done.stdout.decode()) == (0, SAYS + "\n"), done.stderr
+
+
+def test_every_eos_of_the_folder_ends_an_answer(speaker: Speaker) -> None:
+    model = open_model(speaker(SAYS), ChatOptions(threads=1))
+    first, *_, last = model.tokenizer.encode(SAYS)
+    begun = model.tokenizer.decode([first])
+    assert "".join(continuation(model, begun, GREEDY)) == SAYS.removeprefix(begun)
+    model.checkpoint.generation["eos_token_id"] = [model.tokenizer.eos_id, last]
+    for made in (continuation(model, begun, GREEDY), reply(model, QUESTION, GREEDY)):
+        assert SAYS.endswith("".join(made) + model.tokenizer.decode([last])) and made.finish == "stop"

@@ -67,7 +67,9 @@ def test_where_ours_agrees_and_differs(fixture_folder: Path) -> None:
 
 def test_templates_come_from_the_folder() -> None:
     ids = {"user_token_id": 5, "assistant_token_id": 6, "eos_token_id": [2, 7]}
-    assert template_for("BaichuanForCausalLM", ids) == Template(user_id=5, assistant_id=6, eos_id=2)
+    assert template_for("BaichuanForCausalLM", ids) == Template(
+        user_id=5, assistant_id=6, eos_id=2, other_eos_ids=frozenset({7})
+    )
     published = {"user_token_id": 195, "assistant_token_id": 196}
     chat = template_for("BaiChuanForCausalLM", published)
     assert chat is not None and chat.stop_ids == {2, 195}
