@@ -24,8 +24,12 @@ native:                               ## compile native/ in place, for work on t
 fuzz: $(VENV)/tested                  ## the readers against mutated bytes, the full dose
 	HAINA_FUZZ=20000 $(BIN)/pytest tests/checkpoint/test_fuzz.py tests/text
 
-bench: $(VENV)/tested
-	$(BIN)/python bench/native.py
+bench: $(VENV)/tested                 ## measure this machine and write docs/benchmarks.md
+	$(BIN)/python bench/native.py > build/native.txt
+	@{ echo '# Benchmarks'; echo; echo 'Written by `make bench` at commit '"$$(git rev-parse --short HEAD)"', $(shell date +%F).'; \
+	   echo 'Only ratios within one run mean anything; `bench/native.py` says what is compared.'; echo; \
+	   echo '```'; cat build/native.txt; echo '```'; } > docs/benchmarks.md
+	@cat docs/benchmarks.md
 
 wheel:
 	$(PYTHON) -m pip wheel --no-deps -w dist .

@@ -85,7 +85,7 @@ class ModelOptions:
         least=1,
         most=1024,
     )
-    force: bool = flag(False, "load even when memory seems too small", "内存可能不足时仍然加载")
+    force: bool = flag(False, "load even when memory seems too small", "内存可能不足时仍然载入")
 
 
 @dataclass(frozen=True)

@@ -111,7 +111,7 @@ def _check_memory(checkpoint: Checkpoint, bits: Literal[16, 8], context: int) ->
             f"{checkpoint.folder}: needs about {gib(needed)} of memory, {gib(available)} are free; "
             f"try {less}, close other programs, or load it all the same with --force",
             f"{checkpoint.folder}：约需 {gib(needed)} 内存，可用 {gib(available)}；"
-            f"请试用 {less}，或关闭其他程序；执意加载请用 --force",
+            f"请试用 {less}，或关闭其他程序；仍要载入请用 --force",
         )
     )
 

@@ -89,7 +89,7 @@ class Sampler:
             raise ValueError(
                 say(
                     "the network's output is not a number; the weights are damaged: download the model again",
-                    "网络的输出不是数；权重已损坏，请重新下载模型",
+                    "网络输出了非数值（NaN）；权重已损坏，请重新下载模型",
                 )
             )
         log_sum = top + np.log(np.exp(raw_V - top).sum())

@@ -44,7 +44,7 @@ def check_status(status: int) -> None:
     """Turn the status of a call into an exception."""
     if status == 1:
         raise MemoryError(
-            say("not enough memory for this step; feed fewer tokens", "内存不足；请减少一次输入的 token 数")
+            say("not enough memory for this step; feed fewer tokens", "内存不足；请减少一次输入的词元数")
         )
     assert status == 0, "the library refused what binding.py let through"
 
@@ -237,7 +237,7 @@ class NativeCache:
             raise refuse(
                 "NativeCache",
                 f"{pages} pages of {page_tokens} tokens in {dtype}; pages hold 1 to {MAX_PAGE_TOKENS}, in F32 or F16",
-                f"{pages} 页，每页 {page_tokens} 个 token，类型 {dtype}；限 1 至 {MAX_PAGE_TOKENS} 个，F32 或 F16",
+                f"{pages} 页，每页 {page_tokens} 个词元，类型 {dtype}；限 1 至 {MAX_PAGE_TOKENS} 个，F32 或 F16",
             )
         self.pages, self.page_tokens = pages, page_tokens
         shape = (model.layers, pages, model.K, page_tokens, model.E)
@@ -349,4 +349,4 @@ def _check_slots(
         raise refuse("pages", "a row has too few pages for its positions", "某一行的页数不足以容纳其位置")
     slot_N = pages[page_start[row_N] + page_N].astype(np.int64) * cache.page_tokens + at % cache.page_tokens
     if np.unique(slot_N).size != at.size:
-        raise refuse("pages", "two tokens would write the same slot", "有两个 token 会写入同一位置")
+        raise refuse("pages", "two tokens would write the same slot", "有两个词元会写入同一位置")

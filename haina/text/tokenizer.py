@@ -165,7 +165,7 @@ class Tokenizer:
             raise ValueError(
                 say(
                     f"{self.file}: SentencePiece refuses it ({reason}); download tokenizer.model again",
-                    f"{self.file}：SentencePiece 无法加载（{reason}）；请重新下载 tokenizer.model",
+                    f"{self.file}：SentencePiece 无法载入（{reason}）；请重新下载 tokenizer.model",
                 )
             ) from None
 
