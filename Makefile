@@ -25,7 +25,7 @@ fuzz: $(VENV)/tested                  ## the readers against mutated bytes, the 
 	HAINA_FUZZ=20000 $(BIN)/pytest tests/checkpoint/test_fuzz.py tests/text
 
 bench: $(VENV)/tested                 ## measure this machine and write docs/benchmarks.md
-	$(BIN)/python bench/native.py > build/native.txt
+	mkdir -p build && $(BIN)/python bench/native.py > build/native.txt
 	@{ echo '# Benchmarks'; echo; echo 'Written by `make bench` at commit '"$$(git rev-parse --short HEAD)"', $(shell date +%F).'; \
 	   echo 'Only ratios within one run mean anything; `bench/native.py` says what is compared.'; echo; \
 	   echo '```'; cat build/native.txt; echo '```'; } > docs/benchmarks.md

@@ -208,15 +208,21 @@ def train(recipe: Annotated[str, RECIPE] = "brook", *, options: BrookOptions) ->
                     f"训练需要 {module}：pip install 'haina[train]'",
                 )
             )
-    from haina.evaluate.card import write_card
+    from tempfile import TemporaryDirectory
+
+    from haina.checkpoint.checkpoint import Checkpoint
+    from haina.evaluate.card import card
     from haina.train.brook import publish, run
 
     folder, model = Path(options.out), Path(options.out) / "model"
     decoder = run(Path(options.data), folder, stop_after=options.stop_after)
     if decoder is None:
         return
-    publish(decoder, folder, model)
-    write_card(model, folder)
+    with TemporaryDirectory(ignore_cleanup_errors=True) as draft:  # the card needs the answers of the model
+        publish(decoder, folder, Path(draft) / "model")
+        files = card(Checkpoint.open(Path(draft) / "model"), folder)
+    files["LICENSE"] = (EMBEDDED / "LICENSE").read_bytes()
+    publish(decoder, folder, model, files=files)
     print(
         say(
             f"{model}: done; talk with it: haina chat {model}", f"{model}：完成；与它对话：haina chat {model}"

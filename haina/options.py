@@ -28,10 +28,10 @@ class TrainOptions:
     """One training run. Rates are the peaks of the schedule (train/optim.py)."""
 
     steps: int = 600  # the schedule's length
-    stop_after: int | None = None  # end this session after so many steps; a later one resumes
+    stop_after: int | None = None  # stop when this step of the run is reached; a later session goes on
     warm_up: int = 40  # steps
     rows: int = 16  # rows of one part of a batch
-    accumulate: int = 1  # parts of a batch
+    accumulate: int = 1  # parts of a batch, each of the same weight
     length: int = 512  # tokens of a row
     matrix_lr: float = 1e-2  # Muon
     other_lr: float = 4e-3  # AdamW: embeddings, head, norms
@@ -61,7 +61,11 @@ class BrookOptions:
         metavar="FOLDER",
     )
     stop_after: int | None = flag(
-        None, "end this session after N steps", "本次训练到第 N 步为止", metavar="N", least=1
+        None,
+        "stop when step N of the run is reached; a later call goes on",
+        "训练进行到第 N 步时停止；再次运行则继续",
+        metavar="N",
+        least=1,
     )
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -26,6 +26,7 @@ from haina.checkpoint.read_safetensors import SafetensorsWriter
 from haina.checkpoint.shards import plain_name, read_weights
 from haina.model.config import ModelConfig
 from haina.model.families import FAMILIES
+from haina.native.reference import quantize_rows
 from haina.text.tokenizer import Tokenizer
 from haina.wording import say
 
@@ -90,11 +91,12 @@ class Checkpoint:
         """Our names of the tensors, in the order of the network. A tied head has no name of its own."""
         return list(self._parts)
 
-    def tensor(self, name: str) -> Raw:
+    def tensor(self, name: str, *, bits: Literal[16, 8] = 16) -> Raw:
         """One tensor by our name. ValueError names it if it holds NaN or infinity (looked for once).
 
         A view of the mapped file; a copy of this tensor only where the file has it transposed or misaligned.
         A NormHead is computed: float32, rows of length 1 (int8 stays int8, its scales change).
+        bits=8: a matrix comes rounded to int8 row by row, a few rows in float32 at a time.
         """
         part = self._parts[name]
         raw = self._stored[part.stored].rows(part.start, part.stop).raw()
@@ -105,6 +107,8 @@ class Checkpoint:
             if not raw.finite():
                 raise _not_finite(self.folder, name)
             self._finite.add(name)
+        if bits == 8 and len(raw.shape) == 2 and raw.dtype != "I8":
+            raw = _rounded(raw)
         return _with_unit_rows(raw) if self._fold and name == HEAD else raw
 
     def tensors(self) -> Iterator[tuple[str, Raw]]:
@@ -176,6 +180,15 @@ def _start_bytes(path: Path, limit_bytes: int) -> bytes:
             return file.read(limit_bytes)
     except OSError as error:
         raise unreadable(path, error) from None
+
+
+def _rounded(raw: Raw) -> Raw:
+    """A matrix as int8 with one scale a row (native/reference.py)."""
+    data, scale = np.empty(raw.shape, np.int8), np.empty(raw.shape[0], np.float32)
+    for start, chunk in raw.row_chunks():
+        stop = start + chunk.shape[0]
+        data[start:stop], scale[start:stop] = quantize_rows(chunk.float32())
+    return Raw("I8", raw.shape, data.reshape(-1).view(np.uint8), scale)
 
 
 def _with_unit_rows(raw: Raw) -> Raw:

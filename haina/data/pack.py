@@ -1,23 +1,26 @@
 """Documents as rows of a fixed length, and batches of rows by global sample index.
 
-Nothing is thrown away: a document longer than a row is cut into pieces, and the pieces fill rows first fit,
-longest first. Batch number n is a pure function of n and the seed, whatever the number of machines, so a
-resumed run sees what an uninterrupted one sees. It knows token ids only, neither text nor models.
+Nothing is thrown away: a document longer than a row is cut into pieces, and the pieces fill rows best fit,
+longest first: each goes where it leaves the least room. Batch number n is a pure function of n and the seed,
+whatever the number of machines, so a resumed run sees what an uninterrupted one sees. It knows token ids only,
+neither text nor models.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
-IGNORE = -100  # a target that is not learned
+from haina.text.messages import IGNORED
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Packed rows: `ids_NT` and, for each token, the id to predict after it (IGNORE: nothing)."""
+    """Packed rows: `ids_NT` and, for each token, the id to predict after it (IGNORED: nothing)."""
 
     ids_NT: np.ndarray
     targets_NT: np.ndarray
@@ -30,29 +33,22 @@ class Rows:
         return self.ids_NT[chosen], self.targets_NT[chosen]
 
 
+@lru_cache(maxsize=2)  # a batch may lie across two epochs
 def _order(count: int, epoch: int, seed: int) -> np.ndarray:
     return np.random.default_rng((seed, epoch)).permutation(count)
 
 
 def pack(documents: Iterable[tuple[np.ndarray, np.ndarray]], length: int) -> Rows:
-    """Fill rows of `length` with (ids, targets) documents; what stays empty is id 0 with target IGNORE."""
+    """Fill rows of `length` with (ids, targets) documents; what stays empty is id 0 with target IGNORED."""
     pieces = [
         (ids[at : at + length], targets[at : at + length])
         for ids, targets in documents
         for at in range(0, len(ids), length)
     ]
     pieces.sort(key=lambda piece: -len(piece[0]))
-    rows: list[list[int]] = []
-    with_room: dict[int, list[int]] = {}  # free tokens → rows that have as many
-    for number, (ids, _) in enumerate(pieces):
-        free = next((f for f in range(len(ids), length) if with_room.get(f)), None)
-        row = with_room[free].pop() if free is not None else len(rows)
-        if free is None:
-            rows.append([])
-        rows[row].append(number)
-        with_room.setdefault((free or length) - len(ids), []).append(row)
-    packed_ids = np.zeros((len(rows), length), np.uint16)
-    packed_targets = np.full((len(rows), length), IGNORE, np.int32)
+    rows = best_fit([len(ids) for ids, _ in pieces], length)
+    packed_ids = np.zeros((len(rows), length), np.int32)
+    packed_targets = np.full((len(rows), length), IGNORED, np.int32)
     for row, numbers in enumerate(rows):
         at = 0
         for ids, targets in (pieces[n] for n in numbers):
@@ -60,3 +56,25 @@ def pack(documents: Iterable[tuple[np.ndarray, np.ndarray]], length: int) -> Row
             packed_targets[row, at : at + len(ids)] = targets
             at += len(ids)
     return Rows(packed_ids, packed_targets)
+
+
+def best_fit(sizes: list[int], length: int) -> list[list[int]]:
+    """Rows of piece numbers: each piece, in the order given, into the row with the least room that holds it."""
+    rows: list[list[int]] = []
+    with_room: dict[int, list[int]] = {}  # free tokens → rows that have as many
+    rooms: list[int] = []  # the keys of with_room, ascending
+    for number, size in enumerate(sizes):
+        at = bisect_left(rooms, size)
+        if at == len(rooms):
+            room, row = length, len(rows)
+            rows.append([])
+        else:
+            room = rooms[at]
+            row = with_room[room].pop()
+            if not with_room[room]:
+                del with_room[room], rooms[at]
+        rows[row].append(number)
+        if room - size not in with_room:
+            insort(rooms, room - size)
+        with_room.setdefault(room - size, []).append(row)
+    return rows

@@ -15,6 +15,22 @@ from haina.wording import say
 
 def rows(file: Path) -> Iterator[dict[str, Any]]:
     """Each line of a .jsonl or .jsonl.zst file as a dict. ValueError names the file and the line that is not one."""
+    for number, line in enumerate(_lines(file), 1):
+        try:
+            row = json.loads(line.decode("utf-8"))
+        except (json.JSONDecodeError, UnicodeDecodeError):
+            row = None
+        if not isinstance(row, dict):
+            raise ValueError(
+                say(
+                    f"{file}:{number}: not a JSON object; correct the line, or make the file again",
+                    f"{file}:{number}：不是 JSON 对象；请改正这一行，或重新生成文件",
+                )
+            )
+        yield row
+
+
+def _lines(file: Path) -> Iterator[bytes]:
     if not file.is_file():
         raise ValueError(
             say(
@@ -23,11 +39,15 @@ def rows(file: Path) -> Iterator[dict[str, Any]]:
             )
         )
     with file.open("rb") as raw:
-        stream = zstandard.ZstdDecompressor().stream_reader(raw) if file.suffix == ".zst" else raw
-        for number, line in enumerate(io.TextIOWrapper(stream, encoding="utf-8"), 1):
-            row = json.loads(line)
-            if not isinstance(row, dict):
-                raise ValueError(
-                    say(f"{file}:{number}: not a JSON object", f"{file}:{number}：不是 JSON 对象")
+        if file.suffix != ".zst":
+            yield from raw
+            return
+        try:
+            yield from io.BufferedReader(zstandard.ZstdDecompressor().stream_reader(raw))
+        except zstandard.ZstdError as error:
+            raise ValueError(
+                say(
+                    f"{file}: cannot be decompressed ({error}); fetch or make the file again",
+                    f"{file}：无法解压（{error}）；请重新取得或生成此文件",
                 )
-            yield row
+            ) from None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -19,13 +19,25 @@ from haina.checkpoint.checkpoint import Checkpoint
 from haina.engine.pages import Pages
 from haina.engine.runner import Runner, Step
 from haina.engine.runner_native import NativeRunner
-from haina.engine.sampling import Sampler, Sampling
+from haina.engine.sampling import Sampler, Sampling, log_sum_exp
+from haina.model.config import ModelConfig
 from haina.wording import say
 
 Ids = Sequence[int]
 Part = tuple[list[int], int, Ids]  # what one row feeds: its pages, the position of the first id, the ids
-CHUNK_TOKENS = 256  # of a prompt fed in one step: others wait no longer than this
+CHUNK_TOKENS = (
+    256  # of a prompt fed in one step, at most: others, progress and Ctrl-C wait no longer than this
+)
+CHUNK_MULTIPLY_ADDS = (
+    4 * 10**11
+)  # 30 tokens of a 13B: 8 s at 100 GFLOP/s. Matmul is no faster with more (measured)
+SCORE_TOKENS = 64  # whose logits are held at once: 32 MB with a vocabulary of 125,696
 DEFAULT_CACHE_BYTES = 256 << 20
+
+
+def chunk_tokens(config: ModelConfig) -> int:
+    """Tokens of a prompt fed in one step: fewer, the larger the model. A weight is one multiply-add a token."""
+    return max(16, min(CHUNK_TOKENS, CHUNK_MULTIPLY_ADDS // config.parameters))
 
 
 @dataclass(frozen=True)
@@ -41,12 +53,16 @@ class Request:
 
 @dataclass(frozen=True)
 class Token:
-    """One new id of request `request`; `finish` says why it was the last one."""
+    """One new id of request `request`; `finish` says why it was the last one.
+
+    "error": there is no id (-1), the request has ended, and `error` says why; other requests do not notice.
+    """
 
     request: int
     id: int
     logprob_nats: float
-    finish: Literal["stop", "length"] | None = None
+    finish: Literal["stop", "length", "error"] | None = None
+    error: str = ""
 
 
 @dataclass
@@ -91,9 +107,11 @@ class Engine:
             threads=threads,
             progress=progress,
         )
+        self.chunk_tokens = chunk_tokens(self.config)
         self.pages = Pages(self.runner.pages, self.runner.page_tokens)
         self.running: dict[int, _Row] = {}
         self.waiting: deque[_Row] = deque()
+        self._mail: dict[int, deque[Token]] = {}  # request → where the `generate` that asked for it looks
         self._numbers = itertools.count()
 
     # -- generate ---------------------------------------------------------------------------------------------
@@ -101,22 +119,42 @@ class Engine:
     def generate(
         self, requests: Iterable[Request], *, on_prefill: Callable[[int, int], None] | None = None
     ) -> Generator[Token, None, None]:
-        """Serve requests until all have ended; tokens come as they are made, `on_prefill(done, all)` before them."""
-        numbers = {self.add(request) for request in requests}
+        """Serve requests until all have ended; tokens come as they are made, `on_prefill(done, all)` before them.
+
+        Several may run at once: each step serves all of them. ValueError when a request is refused, or fails.
+        """
+        mail: deque[Token] = deque()
+        numbers: set[int] = set()
         try:
-            while mine := numbers & (self.running.keys() | {row.number for row in self.waiting}):
-                tokens = self.step()
-                if on_prefill and not tokens:
-                    on_prefill(*self.prefilled(min(mine)))
-                yield from (token for token in tokens if token.request in numbers)
+            for request in requests:
+                numbers.add(number := self.add(request))
+                self._mail[number] = mail
+            while mine := self._unfinished(numbers):
+                done, total = self.prefilled(min(mine))
+                if on_prefill and done < total:
+                    on_prefill(done, total)
+                self.step()
+                yield from _opened(mail)
+            yield from _opened(mail)
         finally:
             for number in numbers:
+                self._mail.pop(number, None)
                 self.cancel(number)
+
+    def _unfinished(self, numbers: set[int]) -> set[int]:
+        return numbers & (self.running.keys() | {row.number for row in self.waiting})
 
     def add(self, request: Request) -> int:
         """Queue a request; returns its number. ValueError when it can never be served, with the figures."""
         context = self.config.max_position_embeddings
         self._check(request.ids)
+        if request.max_new_tokens < 1:
+            raise ValueError(
+                say(
+                    f"max_new_tokens = {request.max_new_tokens}: nothing to generate; ask for 1 or more",
+                    f"max_new_tokens = {request.max_new_tokens}：没有可生成的内容；请至少要 1 个词元",
+                )
+            )
         if len(request.ids) >= context:
             raise ValueError(
                 say(
@@ -141,18 +179,28 @@ class Engine:
         return row.number
 
     def step(self) -> list[Token]:
-        """Admit what fits, feed one batch, choose a token for every row whose ids are all fed."""
+        """Admit what fits, feed one batch, choose a token for every row whose ids are all fed.
+
+        When the runner fails (MemoryError) every row stands where it stood, and the next step tries again.
+        """
         self._admit()
         rows = list(self.running.values())
         if not rows:
             return []
-        parts: list[Part] = [(row.pages, row.fed, row.ids[row.fed : row.fed + CHUNK_TOKENS]) for row in rows]
-        for row, (_, _, ids) in zip(rows, parts, strict=True):
-            row.fed += len(ids)
+        parts: list[Part] = [
+            (row.pages, row.fed, row.ids[row.fed : row.fed + self.chunk_tokens]) for row in rows
+        ]
         ends = np.cumsum([len(ids) for _, _, ids in parts]) - 1
-        ready = [(row, int(end)) for row, end in zip(rows, ends, strict=True) if row.fed == len(row.ids)]
-        logits_MV = self.runner.step(_batch(parts, [end for _, end in ready]))
-        return [self._choose(row, logits_V) for (row, _), logits_V in zip(ready, logits_MV, strict=True)]
+        fed = [at + len(ids) for _, at, ids in parts]
+        whole = [b for b, row in enumerate(rows) if fed[b] == len(row.ids)]
+        logits_MV = self.runner.step(_batch(parts, [int(ends[b]) for b in whole]))
+        for row, position in zip(rows, fed, strict=True):
+            row.fed = position
+        tokens = [self._choose(rows[b], logits_V) for b, logits_V in zip(whole, logits_MV, strict=True)]
+        for token in tokens:
+            if token.request in self._mail:
+                self._mail[token.request].append(token)
+        return tokens
 
     def _admit(self) -> None:
         """First come, first served: the oldest waiting request gets its pages as soon as they are free."""
@@ -169,12 +217,17 @@ class Engine:
             self.waiting = deque(row for row in self.waiting if row.number != number)
 
     def prefilled(self, number: int) -> tuple[int, int]:
-        """How many of a running request's prompt tokens have been read, and how many there are."""
-        row = self.running.get(number)
+        """How many of a request's prompt tokens have been read, and how many there are."""
+        rows = itertools.chain(self.running.values(), self.waiting)
+        row = next((row for row in rows if row.number == number), None)
         return (min(row.fed, len(row.request.ids)), len(row.request.ids)) if row else (0, 0)
 
     def _choose(self, row: _Row, logits_V: np.ndarray) -> Token:
-        id, logprob = row.sampler.choose(logits_V)
+        try:
+            id, logprob = row.sampler.choose(logits_V)
+        except ValueError as error:
+            self.cancel(row.number)
+            return Token(row.number, -1, -np.inf, "error", str(error))
         row.ids.append(id)
         finish: Literal["stop", "length"] | None = None
         if id in row.request.stop_ids:
@@ -199,13 +252,13 @@ class Engine:
             self.pages.give_back(pages)
 
     def _nats(self, pages: list[int], at: int, first_V: np.ndarray, answer: Ids) -> float:
-        logits_TV = first_V[None]
-        if len(answer) > 1:  # overwrites the slots of the answer before it
-            logits_TV = np.concatenate([logits_TV, self._run(pages, at, answer[:-1])])
-        logits_TV = logits_TV[: len(answer)].astype(np.float64)
-        top_T = logits_TV.max(axis=1, keepdims=True, initial=-np.inf)
-        log_sum_T = np.log(np.exp(logits_TV - top_T).sum(axis=1)) + top_T[:, 0]
-        return float((logits_TV[np.arange(len(answer)), list(answer)] - log_sum_T).sum())
+        """Overwrites the slots of the answer before it; holds the logits of a few tokens at a time."""
+        nats = _nats(first_V, answer[0]) if answer else 0.0
+        for start in range(0, len(answer) - 1, SCORE_TOKENS):
+            fed = answer[start : min(start + SCORE_TOKENS, len(answer) - 1)]
+            logits_TV = self._run(pages, at + start, fed)
+            nats += sum(_nats(logits_TV[t], answer[start + t + 1]) for t in range(len(fed)))
+        return nats
 
     def embed(self, rows: Sequence[Ids]) -> np.ndarray:
         """(B, D) float32: the mean of each row's hidden states after the last norm, scaled to length 1."""
@@ -242,8 +295,8 @@ class Engine:
     ) -> np.ndarray:
         """Feed one row from position `at`, in chunks; logits (or hidden states) of every token or of the last."""
         out = []
-        for start in range(0, len(ids), CHUNK_TOKENS):
-            part = ids[start : start + CHUNK_TOKENS]
+        for start in range(0, len(ids), self.chunk_tokens):
+            part = ids[start : start + self.chunk_tokens]
             end = start + len(part) == len(ids)
             want = list(range(len(part))) if not last_only else ([len(part) - 1] if end else [])
             out.append(self.runner.step(_batch([(pages, at + start, part)], want, hidden)))
@@ -266,6 +319,19 @@ class Engine:
                     f"词元编号 {wrong} 不在模型的 {size} 个之内",
                 )
             )
+
+
+def _opened(mail: deque[Token]) -> Iterator[Token]:
+    """Its tokens, until it is empty; ValueError in place of one that says "error"."""
+    while mail:
+        token = mail.popleft()
+        if token.finish == "error":
+            raise ValueError(token.error)
+        yield token
+
+
+def _nats(logits_V: np.ndarray, id: int) -> float:
+    return float(logits_V[id]) - log_sum_exp(logits_V.astype(np.float64))
 
 
 def _batch(parts: list[Part], want: list[int], hidden: bool = False) -> Step:

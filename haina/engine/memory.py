@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Literal
 
-from haina.engine.engine import CHUNK_TOKENS
+from haina.engine.engine import chunk_tokens
 from haina.model.config import ModelConfig
 
 CACHE_ITEM_BYTES = 2  # keys and values are kept as F16
@@ -26,15 +26,14 @@ def weight_bytes(config: ModelConfig, *, item_bytes: int, bits: Literal[16, 8]) 
     """Bytes of the weights in memory. `item_bytes`: of an element in the files (2 for F16 and BF16).
 
     16: as they are stored, vectors in float32, and a NormHead, which is computed, too. 8: a byte for an element of
-    a matrix, a float32 for a row; and while they are rounded, the largest matrix in float32.
+    a matrix, a float32 for a row; they are rounded, and a NormHead folded, a few rows at a time.
     """
     shapes = config.tensor_shapes()
     matrices = {name: math.prod(shape) for name, shape in shapes.items() if len(shape) == 2}
     vectors = sum(4 * math.prod(shape) for shape in shapes.values() if len(shape) == 1)
     if bits == 8 or item_bytes == 1:
         scales = sum(4 * shapes[name][0] for name in matrices)
-        work = 4 * max(matrices.values()) if item_bytes > 1 else 0
-        return vectors + sum(matrices.values()) + scales + work
+        return vectors + sum(matrices.values()) + scales
     folded = matrices.get("lm_head.weight", 0) if config.head == "normed" else 0
     return vectors + item_bytes * (sum(matrices.values()) - folded) + 4 * folded
 
@@ -43,7 +42,9 @@ def needed_bytes(config: ModelConfig, weight_bytes: int, *, tokens: int) -> int:
     """Bytes to answer with `tokens` tokens of context: the weights, the cache, one batch, and the process."""
     cache = tokens * config.kv_bytes_per_token(CACHE_ITEM_BYTES)
     widths = 8 * config.hidden_size + 3 * config.intermediate_size + 2 * tokens
-    batch = 4 * min(CHUNK_TOKENS, tokens) * widths + 8 * 6 * config.vocab_size  # the sampler works in float64
+    batch = (
+        4 * min(chunk_tokens(config), tokens) * widths + 8 * 6 * config.vocab_size
+    )  # the sampler works in float64
     return weight_bytes + cache + batch + PROCESS_BYTES
 
 

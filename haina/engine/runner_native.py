@@ -5,6 +5,7 @@ of 16-bit weights.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 
@@ -12,7 +13,6 @@ from haina.checkpoint.checkpoint import Checkpoint
 from haina.checkpoint.raw import Raw
 from haina.engine.runner import Step
 from haina.native.binding import Matrix, NativeCache, NativeModel, forward
-from haina.native.reference import quantize_rows
 
 PAGE_TOKENS = 32
 Progress = Callable[[int, int], None]  # tensors loaded, and all of them
@@ -25,7 +25,7 @@ class NativeRunner:
         self,
         checkpoint: Checkpoint,
         *,
-        bits: int,
+        bits: Literal[16, 8],
         cache_tokens: int,
         cache_dtype: str,
         threads: int | None,
@@ -69,26 +69,21 @@ class NativeRunner:
         return result[1] if isinstance(result, tuple) else result
 
 
-def _load(checkpoint: Checkpoint, bits: int, progress: Progress | None) -> dict[str, Matrix | np.ndarray]:
+def _load(
+    checkpoint: Checkpoint, bits: Literal[16, 8], progress: Progress | None
+) -> dict[str, Matrix | np.ndarray]:
     """Every tensor, one at a time; `progress` hears how many are there, and of how many."""
     tensors: dict[str, Matrix | np.ndarray] = {}
-    total = len(checkpoint.names())
-    for name, raw in checkpoint.tensors():
-        tensors[name] = _pointer(raw, bits)
+    names = checkpoint.names()
+    for name in names:
+        tensors[name] = _pointer(checkpoint.tensor(name, bits=bits))
         if progress:
-            progress(len(tensors), total)
+            progress(len(tensors), len(names))
     return tensors
 
 
-def _pointer(raw: Raw, bits: int) -> Matrix | np.ndarray:
-    """A vector as float32; a matrix as it lies in the file, or rounded to int8."""
+def _pointer(raw: Raw) -> Matrix | np.ndarray:
+    """A vector as float32; a matrix as it is."""
     if len(raw.shape) == 1:
         return raw.float32()
-    rows, cols = raw.shape
-    if bits == 16 or raw.dtype == "I8":
-        return Matrix(raw.dtype, raw.data, rows, cols, raw.scale)
-    data, scale = np.empty((rows, cols), np.int8), np.empty(rows, np.float32)
-    for start, chunk in raw.row_chunks():  # a few rows in float32 at a time
-        stop = start + chunk.shape[0]
-        data[start:stop], scale[start:stop] = quantize_rows(chunk.float32())
-    return Matrix("I8", data.view(np.uint8).reshape(-1), rows, cols, scale)
+    return Matrix(raw.dtype, raw.data, *raw.shape, raw.scale)

@@ -2,7 +2,7 @@
 Hugging Face's processors, under which published generation settings were chosen.
 
 A request's draws come from its own generator, one uniform number a token, so they depend on its seed and
-logits alone. It does not know text, other requests or where logits come from.
+logits alone: the number falls on one of the remaining ids, laid side by side in the order of their numbers. It does not know text, other requests or where logits come from.
 Sources: huggingface/transformers generation/logits_process.py (v4.29 for Baichuan's settings, v5 for min-p).
 """
 
@@ -15,6 +15,9 @@ from typing import Any
 import numpy as np
 
 from haina.wording import say
+
+
+HF_TOP_K = 50  # what transformers takes when a generation_config.json that samples does not say
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,14 @@ class Sampling:
     def from_generation(
         cls, generation: Mapping[str, Any], *, file: str = "generation_config.json"
     ) -> Sampling:
-        """The defaults a checkpoint's generation_config.json asks for; ValueError names a value that is no number."""
+        """The defaults a checkpoint's generation_config.json asks for; ValueError names the file and the field.
+
+        Hugging Face's own defaults hold where it says nothing: greedy without do_sample, and with it top_k 50
+        (transformers generation/configuration_utils.py, v4.29).
+        """
+        sample = generation.get("do_sample")
+        if sample and "top_k" not in generation:
+            generation = {**generation, "top_k": HF_TOP_K}
         values: dict[str, Any] = {}
         for field in ("temperature", "top_k", "top_p", "min_p", "repetition_penalty"):
             value = generation.get(field)
@@ -63,12 +73,13 @@ class Sampling:
                         f"{file}：{field} = {value!r} 不是数；请改正",
                     )
                 )
-            values[field] = int(value) if field == "top_k" else float(value)
-        if generation.get("do_sample") is False or (
-            generation.get("do_sample") is None and "temperature" not in values
-        ):
+            values[field] = value
+        if not sample:
             values["temperature"] = 0.0
-        return cls(**values)
+        try:
+            return cls(**values)
+        except ValueError as error:
+            raise ValueError(say(f"{file}: {error}", f"{file}：{error}")) from None
 
 
 class Sampler:
@@ -92,7 +103,6 @@ class Sampler:
                     "网络输出了非数值（NaN）；权重已损坏，请重新下载模型",
                 )
             )
-        log_sum = top + np.log(np.exp(raw_V - top).sum())
         scores_V = raw_V.copy()
         scores_V[self.banned] = -np.inf
         if s.repetition_penalty != 1.0:
@@ -103,24 +113,37 @@ class Sampler:
         else:
             with np.errstate(over="ignore"):  # close to 0 everything but the largest is -inf
                 id = self._draw((scores_V - scores_V.max()) / s.temperature)
-        self.seen = np.union1d(self.seen, [id])
-        return id, float(raw_V[id] - log_sum)
+        if id not in self.seen:
+            self.seen = np.append(self.seen, id)
+        return id, float(raw_V[id]) - log_sum_exp(raw_V)
 
     def _draw(self, scores_V: np.ndarray) -> int:
-        """Cut the tail, then take the id under a uniform number, ids ordered from likely to unlikely."""
+        """Cut the tail, then take the id under a uniform number."""
         s = self.sampling
-        keep = min(s.top_k or len(scores_V), len(scores_V))
-        if keep < len(scores_V):  # ties with the last one stay, as in transformers
-            edge = np.partition(scores_V, -keep)[-keep]
-            ids = np.flatnonzero(scores_V >= edge)
-        else:
-            ids = np.arange(len(scores_V))
-        ids = ids[np.argsort(-scores_V[ids], kind="stable")]
-        weight = np.exp(scores_V[ids] - scores_V[ids[0]])
-        if s.top_p < 1.0:  # keep the shortest head that reaches top_p
-            before = (np.cumsum(weight) - weight) / weight.sum()
-            weight = weight[before < s.top_p]
-        weight = weight[weight >= s.min_p * weight[0]]
-        total = np.cumsum(weight)
+        weight = np.exp(scores_V)  # of the likeliest: 1
+        ids = np.arange(len(weight))
+        if 0 < s.top_k < len(weight):  # ties with the last one stay, as in transformers
+            ids = np.flatnonzero(weight >= np.partition(weight, -s.top_k)[-s.top_k])
+        if s.top_p < 1.0:
+            ids = ids[_head(weight[ids], s.top_p)]
+        if s.min_p > 0.0:
+            ids = ids[weight[ids] >= s.min_p]
+        total = np.cumsum(weight[ids])
         drawn = np.searchsorted(total, self.random.random() * total[-1], side="right")
-        return int(ids[min(drawn, len(weight) - 1)])
+        return int(ids[min(drawn, len(ids) - 1)])
+
+
+def _head(weight: np.ndarray, top_p: float) -> np.ndarray:
+    """Indices, ascending, of the fewest weights that reach the share `top_p`; of equal ones the first."""
+    falling = np.sort(weight)[::-1]  # values alone: a tenth of the time of sorting indices
+    before = (np.cumsum(falling) - falling) / falling.sum()
+    count = np.count_nonzero(before < top_p)
+    above = np.flatnonzero(weight > falling[count - 1])
+    ties = np.flatnonzero(weight == falling[count - 1])[: count - len(above)]
+    return np.sort(np.concatenate([above, ties]))
+
+
+def log_sum_exp(x_V: np.ndarray) -> float:
+    """log Σ exp(x), without overflow."""
+    top = x_V.max()
+    return float(top + np.log(np.exp(x_V - top).sum()))

@@ -1,7 +1,7 @@
 """The model card of haina-brook: what it was trained on and how, the loss curve, and samples by fixed seeds.
 
 Everything in it is read from the run folder or produced by the checkpoint itself; nothing is typed by hand but
-the sources of the text. It does not train and it does not judge.
+the sources of the text and the machine that it was trained on. It does not train and it does not judge.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ SOURCES = [
     ("role-play rows (en)", "teknium1/GPTeacher@4810751", "MIT; holds GPT-4 output"),
     ("greetings", "this repository, haina/train/greetings.jsonl", "Apache-2.0"),
 ]
+# The machine, as words behind the minutes of the clock and of the CPU.
+MACHINE = (("beside other work", "on two cores"), ("（同时运行其他任务）", "（双核）"))
 PROMPTS = [
     "你好",
     "你是谁？",
@@ -46,11 +48,10 @@ PROMPTS = [
 ]
 
 
-def write_card(folder: Path, run: Path) -> None:
-    """README.md and loss.png into the checkpoint `folder`, from the logs and options of the `run` folder."""
+def card(checkpoint: Checkpoint, run: Path) -> dict[str, bytes]:
+    """The files of the card by name, from the logs and options of the `run` folder and the checkpoint's answers."""
     phases = [phase(run), phase(run / "tune")]
-    (folder / "loss.png").write_bytes(curve(*phases))
-    (folder / "README.md").write_text(text(Checkpoint.open(folder), phases), "utf-8")
+    return {"README.md": text(checkpoint, phases).encode(), "loss.png": curve(*phases)}
 
 
 def phase(folder: Path) -> list[dict[str, Any]]:
@@ -85,7 +86,7 @@ def curve(*phases: list[dict[str, Any]]) -> bytes:
 def text(checkpoint: Checkpoint, phases: list[list[dict[str, Any]]]) -> str:
     """The card in English and Chinese."""
     config = checkpoint.config
-    cpu_s, tokens = (sum(lines[-1][name] for lines in phases) for name in ("cpu_s", "tokens"))
+    tokens = sum(lines[-1]["tokens"] for lines in phases)
     steps = " + ".join(str(lines[-1]["step"] + 1) for lines in phases)
     valid = ", ".join(f"{lines[-1]['valid_nats']:.3f}" for lines in phases)
     rates = ", ".join(f"{lines[0]['matrix_lr']} / {lines[0]['other_lr']}" for lines in phases)
@@ -104,7 +105,7 @@ The embedded model of haina: so small that it answers at once on any machine, an
 | tokenizer 词表 | SentencePiece BPE, {checkpoint.tokenizer.size:,} pieces, byte fallback, no normalisation |
 | training 训练 | {steps} steps, {tokens / 1e6:.1f} M tokens seen: all of the text, then answers only; \
 Muon / AdamW {rates} |
-| time 用时 | {cpu_s / 60:.0f} CPU minutes (two cores) |
+| time 用时 | {minutes(phases)} |
 | loss 损失 | validation after each phase 各阶段后验证集: {valid} nats/token |
 | licence 许可 | Apache-2.0 |
 
@@ -141,18 +142,27 @@ was stopped. DATA 目录由上列仓库整理而成（JSON Lines 格式）；训
 """
 
 
+def minutes(phases: list[list[dict[str, Any]]]) -> str:
+    """How long the training took, by the clock and on the CPU, all phases together."""
+    clock, cpu = (sum(lines[-1][name] for lines in phases) / 60 for name in ("seconds", "cpu_s"))
+    en, zh = MACHINE
+    return f"{clock:.0f} minutes {en[0]}, {cpu:.0f} CPU minutes {en[1]} " + (
+        f"历时 {clock:.0f} 分钟{zh[0]}，CPU 时间 {cpu:.0f} 分钟{zh[1]}"
+    )
+
+
 def samples(checkpoint: Checkpoint, seed: int = 1) -> str:
     """A table of fixed prompts and what the model answers."""
-    engine, template = Engine(checkpoint), template_for(checkpoint.config.architecture, checkpoint.generation)
+    engine, tokenizer = Engine(checkpoint), checkpoint.tokenizer
+    template = template_for(checkpoint.config.architecture, checkpoint.generation)
     assert template is not None
-
+    padding = range(tokenizer.size, checkpoint.config.vocab_size)  # rows of the matrix that mean nothing
+    banned = tokenizer.control_ids.union(padding) - template.stop_ids
     sampling = replace(Sampling.from_generation(checkpoint.generation), seed=seed)
     rows = ["| prompt | answer |", "|---|---|"]
     for prompt in PROMPTS:
-        ids = assemble([Message("user", prompt)], checkpoint.tokenizer, template, room_tokens=256).ids
-        request = Request(
-            ids, 128, sampling, template.stop_ids, checkpoint.tokenizer.control_ids - template.stop_ids
-        )
-        answer = checkpoint.tokenizer.decode([token.id for token in engine.generate([request])])
+        ids = assemble([Message("user", prompt)], tokenizer, template, room_tokens=256).ids
+        request = Request(ids, 128, sampling, template.stop_ids, banned)
+        answer = tokenizer.decode([token.id for token in engine.generate([request])])
         rows.append(f"| {prompt} | {answer.replace(chr(10), '<br>').replace('|', chr(92) + '|')} |")
     return "\n".join(rows)

@@ -39,4 +39,4 @@ class PlainCache:
         k_BKSE, v_BKSE = self.k_LBKSE[layer], self.v_LBKSE[layer]
         k_BKSE.transpose(1, 2)[row_B1, at_BT] = k_BKTE.transpose(1, 2).type_as(k_BKSE)
         v_BKSE.transpose(1, 2)[row_B1, at_BT] = v_BKTE.transpose(1, 2).type_as(v_BKSE)
-        return k_BKSE[:, :, : self.slots], v_BKSE[:, :, : self.slots]
+        return k_BKSE[:, :, : self.slots].type_as(k_BKTE), v_BKSE[:, :, : self.slots].type_as(v_BKTE)

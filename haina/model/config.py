@@ -54,7 +54,11 @@ class ModelConfig:
 
     @classmethod
     def from_hf(cls, hf: dict[str, Any], *, file: str = "config.json") -> ModelConfig:
-        """Read the contents of a Hugging Face config.json. ValueError names the key that we cannot run."""
+        """Read the contents of a Hugging Face config.json. ValueError names the key that we cannot run.
+
+        A key whose value is null counts as absent. A key must be one that we compute with, or switched off, or
+        known not to change the network (families.NEUTRAL_KEYS); any other may change it and is refused.
+        """
         return _Reader(hf, file).config()
 
     def to_hf(self) -> dict[str, Any]:
@@ -138,8 +142,9 @@ class _Reader:
     """One config.json being read: each method takes what it needs and names the key that is wrong."""
 
     def __init__(self, hf: dict[str, Any], file: str):
-        self.hf, self.file = hf, file
-        self.taken = {"hidden_act", "rope_parameters", "rope_scaling", "mlp_bias"}
+        self.hf = {key: value for key, value in hf.items() if value is not None}
+        self.file = file
+        self.taken: set[str] = set()
 
     def config(self) -> ModelConfig:
         architecture = self.architecture()
@@ -149,13 +154,13 @@ class _Reader:
         if heads % kv_heads or (not family.grouped and kv_heads != heads):
             raise self.wrong("num_key_value_heads", kv_heads)
         hidden = self.integer("hidden_size")
-        head_dim = self.integer("head_dim", hidden // heads)
         if "head_dim" not in self.hf and hidden % heads:
             raise self.wrong("num_attention_heads", heads)
+        head_dim = self.integer("head_dim", hidden // heads)
         position = self.position(family)
         if position == "rope" and head_dim % 2:
             raise self.wrong("head_dim", head_dim)
-        self.refuse_variants()
+        self.only("hidden_act", "silu", "swish")
         config = ModelConfig(
             architecture=architecture,
             vocab_size=self.integer("vocab_size"),
@@ -208,34 +213,36 @@ class _Reader:
         return "normed" if family.head == "detect" and normed else "plain"
 
     def context(self, family: Family) -> int:
-        for key in family.context_keys:
-            self.taken.add(key)
-        present = [key for key in family.context_keys if key in self.hf]
-        return self.integer(present[0]) if present else self.integer(family.context_keys[0])
+        self.taken.update(family.context_keys)
+        return self.integer(
+            next((key for key in family.context_keys if key in self.hf), family.context_keys[0])
+        )
 
     def rope_theta(self) -> float:
-        nested = self.hf.get("rope_parameters")  # where transformers 5 writes it
-        if isinstance(nested, dict) and "rope_theta" in nested:
-            return _Reader(nested, self.file).number("rope_theta")
-        return self.number("rope_theta", 10000.0)
+        """The base of the rotation: a key of its own, or in a dict where newer transformers keep it.
 
-    def refuse_variants(self) -> None:
-        """Refuse, by name, variants of the block that the switches do not say."""
-        if self.hf.get("hidden_act", "silu") not in ("silu", "swish"):
-            raise self.wrong("hidden_act", self.hf["hidden_act"])
-        scaling = self.hf.get("rope_scaling") or self.hf.get("rope_parameters") or {}
-        if (
-            not isinstance(scaling, dict)
-            or scaling.get("rope_type", scaling.get("type", "default")) != "default"
-        ):
-            raise self.wrong("rope_scaling", scaling)
-        if isinstance(scaling, dict) and scaling.get("partial_rotary_factor", 1) != 1:
-            raise self.wrong("partial_rotary_factor", scaling["partial_rotary_factor"])
+        Wherever it stands it must be the same, and no dict may ask for another rotation than the plain one.
+        """
+        found = {self.number("rope_theta")} if "rope_theta" in self.hf else set()
+        for key in ("rope_scaling", "rope_parameters"):
+            self.taken.add(key)
+            inner = self.hf.get(key) or {}
+            if not isinstance(inner, dict):
+                raise self.wrong(key, inner)
+            rope = _Reader(inner, f"{self.file}: {key}")
+            rope.only("rope_type", "default")
+            rope.only("type", "default")
+            rope.only("partial_rotary_factor", 1)
+            if "rope_theta" in rope.hf:
+                found.add(rope.number("rope_theta"))
+        if len(found) > 1:
+            raise self.wrong("rope_theta", sorted(found))
+        return found.pop() if found else 10000.0
 
     def refuse_unknown(self) -> None:
         """A key that we do not know may change the network: it must be switched off or removed."""
         for key, value in self.hf.items():
-            off = value is None or value is False or value in (0, "", [], {})
+            off = value is False or value in (0, "", [], {})
             if not off and key not in self.taken and key not in NEUTRAL_KEYS:
                 raise ValueError(
                     say(
@@ -246,27 +253,31 @@ class _Reader:
                 )
 
     def integer(self, key: str, default: int | None = None, *, most: int = LARGEST) -> int:
-        self.taken.add(key)
-        value = self.hf.get(key, default)
-        if value is None and default is not None:
-            value = default
+        value = self.take(key, default)
         if type(value) is not int or not 0 < value <= most:
             raise self.wrong(key, value)
         return value
 
     def number(self, key: str, default: float | None = None) -> float:
-        self.taken.add(key)
-        value = self.hf.get(key, default)
+        value = self.take(key, default)
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e12:
             raise self.wrong(key, value)
         return float(value)
 
     def flag(self, key: str) -> bool:
-        self.taken.add(key)
-        value = self.hf.get(key, False)
-        if value not in (True, False, None):
+        value = self.take(key, False)
+        if not isinstance(value, bool):
             raise self.wrong(key, value)
-        return bool(value)
+        return value
+
+    def only(self, key: str, *known: object) -> None:
+        """The key, if it is there, has one of the values that we compute with."""
+        if (value := self.take(key, known[0])) not in known:
+            raise self.wrong(key, value)
+
+    def take(self, key: str, default: object) -> Any:
+        self.taken.add(key)
+        return self.hf.get(key, default)
 
     def wrong(self, key: str, value: object) -> ValueError:
         return ValueError(

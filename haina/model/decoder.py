@@ -77,6 +77,9 @@ class Rope(nn.Module):
         """(B, 1, T, S): may the token at position i see slot j? Yes, up to itself."""
         return torch.arange(slots, device=at_BT.device) <= at_BT[:, None, :, None]
 
+    def attend(self, q_BHTE: Tensor, k_BKSE: Tensor, v_BKSE: Tensor, bias: Tensor, grouped: bool) -> Tensor:
+        return F.scaled_dot_product_attention(q_BHTE, k_BKSE, v_BKSE, attn_mask=bias, enable_gqa=grouped)
+
 
 class Alibi(nn.Module):
     """No rotation; a query at i adds slope_h · (j - i) to the score of the key at j ≤ i, in fp32."""
@@ -96,6 +99,13 @@ class Alibi(nn.Module):
         distance_B1TS = torch.arange(slots, device=at_BT.device) - at_BT[:, None, :, None]
         slopes_H11 = torch.tensor(self.slopes, device=at_BT.device)[:, None, None]
         return torch.where(distance_B1TS > 0, -torch.inf, slopes_H11 * distance_B1TS)
+
+    def attend(self, q_BHTE: Tensor, k_BKSE: Tensor, v_BKSE: Tensor, bias: Tensor, grouped: bool) -> Tensor:
+        """Scores and softmax in fp32, under autocast too: in bf16 the biases of far neighbours are equal."""
+        q, k, v = q_BHTE.float(), k_BKSE.float(), v_BKSE.float()
+        with torch.autocast(q.device.type, enabled=False):
+            y_BHTE = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, enable_gqa=grouped)
+        return y_BHTE.type_as(q_BHTE)
 
 
 class NormHead(nn.Linear):
@@ -128,9 +138,7 @@ class Attention(nn.Module):
         )
         q, k = place.rotate(self.q_norm(q)), place.rotate(self.k_norm(k))
         k_BKSE, v_BKSE = place.store(self.layer, k, v)
-        y_BHTE = F.scaled_dot_product_attention(
-            q, k_BKSE, v_BKSE, attn_mask=place.bias, enable_gqa=self.grouped
-        )
+        y_BHTE = place.position.attend(q, k_BKSE, v_BKSE, place.bias, self.grouped)
         return self.o_proj(y_BHTE.transpose(1, 2).flatten(2))
 
 
@@ -166,12 +174,10 @@ class Block(nn.Module):
 class Place:
     """What all layers of one step share: the position of each fed token, and where keys and values are kept."""
 
-    def __init__(self, position: Rope | Alibi, at_BT: Tensor, dtype: torch.dtype, cache: Cache | None):
+    def __init__(self, position: Rope | Alibi, at_BT: Tensor, cache: Cache | None):
         self.position, self.at_BT, self.cache = position, at_BT, cache
         self.angles = position.angles(at_BT)
         self.bias = position.bias(at_BT, cache.slots if cache else at_BT.shape[1])
-        if self.bias.dtype != torch.bool:
-            self.bias = self.bias.to(dtype)
 
     def rotate(self, x_BHTE: Tensor) -> Tensor:
         return self.position.rotate(x_BHTE, self.angles)
@@ -194,7 +200,7 @@ class Trunk(nn.Module):
         if at_BT is None:
             at_BT = torch.arange(ids_BT.shape[1], device=ids_BT.device).expand(ids_BT.shape)
         x_BTD = self.embed_tokens(ids_BT)
-        place = Place(self.position, at_BT, x_BTD.dtype, cache)
+        place = Place(self.position, at_BT, cache)
         for block in self.layers:
             x_BTD = block(x_BTD, place)
         return self.norm(x_BTD)

@@ -22,14 +22,17 @@ class Family:
     qkv: Literal["split", "packed"]  # q_proj, k_proj, v_proj, or one W_pack [3D, D]: rows q, then k, then v
     position: Literal["rope", "alibi", "detect"] = "rope"
     head: Literal["plain", "detect"] = "plain"
-    context_keys: tuple[str, ...] = ("max_position_embeddings",)
+    # Where the context stands, the first that is there; the second was the name of the earliest LLaMA.
+    context_keys: tuple[str, ...] = ("max_position_embeddings", "max_sequence_length")
     grouped: bool = True  # whether num_key_value_heads may differ from num_attention_heads
     fixed: Mapping[str, bool] = field(default_factory=dict)  # switches that no key of config.json says
 
 
+_LLAMA = Family("LLaMA", qkv="split")
+
 FAMILIES: dict[str, Family] = {
     # Baichuan-7B: the capital C is how the first release spelt it.
-    "BaiChuanForCausalLM": Family("Baichuan", qkv="packed", grouped=False),
+    "BaiChuanForCausalLM": Family("Baichuan", qkv="packed", head="detect", grouped=False),
     # Baichuan-13B (ALiBi), Baichuan2-7B (RoPE, NormHead) and Baichuan2-13B (ALiBi, NormHead) share one name.
     "BaichuanForCausalLM": Family(
         "Baichuan",
@@ -39,20 +42,26 @@ FAMILIES: dict[str, Family] = {
         context_keys=("model_max_length", "max_position_embeddings"),
         grouped=False,
     ),
-    "LlamaForCausalLM": Family("LLaMA", qkv="split"),
+    "LlamaForCausalLM": _LLAMA,
+    "LLaMAForCausalLM": _LLAMA,  # the spelling of March 2023
 }
 
-# Keys of config.json that do not change what is computed: bookkeeping of the transformers library, training
-# settings, token ids that the tokenizer tells us anyway. Everything else must be known or switched off.
+# Keys of config.json that do not change what is computed: bookkeeping of the transformers library, settings of
+# training (dropout among them) and of generation, token ids that the tokenizer tells us anyway. Everything else
+# must be known or switched off.
 NEUTRAL_KEYS = frozenset(
-    """_attn_implementation _commit_hash _from_model_config _name_or_path architectures auto_map bad_words_ids
-    begin_suppress_tokens bos_token_id chunk_size_feed_forward diversity_penalty do_sample dtype early_stopping
-    encoder_no_repeat_ngram_size eos_token_id exponential_decay_length_penalty finetuning_task forced_bos_token_id
-    forced_eos_token_id gradient_checkpointing id2label initializer_range is_decoder is_encoder_decoder label2id
-    length_penalty max_length max_sequence_length max_window_layers min_length model_type name_or_path
-    no_repeat_ngram_size num_beam_groups num_beams num_return_sequences output_attentions output_hidden_states
-    output_scores pad_token_id pretraining_tp problem_type repetition_penalty return_dict
-    return_dict_in_generate sep_token_id tf_legacy_loss tie_encoder_decoder tokenizer_class tokenizer_file
-    temperature top_k top_p torch_dtype torchscript transformers_version typical_p unk_token_id use_bfloat16
-    use_cache z_loss_weight""".split()
+    """_attn_implementation _attn_implementation_autoset _commit_hash _experts_implementation
+    _flash_attn_2_enabled _from_model_config _name_or_path _use_flash_attention_2 architectures
+    attention_dropout attn_implementation attn_pdrop auto_map bad_words_ids begin_suppress_tokens
+    bos_token_id chunk_size_feed_forward decoder_start_token_id diversity_penalty do_sample dropout dtype
+    early_stopping embd_pdrop encoder_no_repeat_ngram_size eos_token_id exponential_decay_length_penalty
+    finetuning_task forced_bos_token_id forced_eos_token_id gradient_checkpointing hidden_dropout id2label
+    initializer_range is_decoder is_encoder_decoder label2id length_penalty max_length max_new_tokens
+    max_sequence_length max_window_layers min_length min_new_tokens model_max_length model_type name_or_path
+    no_repeat_ngram_size num_beam_groups num_beams num_labels num_return_sequences output_attentions
+    output_hidden_states output_scores pad_token_id prefix pretraining_tp problem_type remove_invalid_values
+    renormalize_logits repetition_penalty resid_pdrop return_dict return_dict_in_generate sep_token_id
+    suppress_tokens task_specific_params temperature tf_legacy_loss tie_encoder_decoder tokenizer_class
+    tokenizer_file top_k top_p torch_dtype torchscript transformers_version typical_p unk_token_id
+    unsloth_fixed unsloth_version use_bfloat16 use_cache use_flash_attention_2 z_loss_weight""".split()
 )

@@ -58,6 +58,7 @@ TEMPLATES = {
     "BaiChuanForCausalLM": BAICHUAN,  # 7B
     "BaichuanForCausalLM": BAICHUAN,  # 13B, Baichuan 2
     "LlamaForCausalLM": BAICHUAN,  # "LLaMAfied" Baichuan; LLaMA itself has no role ids
+    "LLaMAForCausalLM": BAICHUAN,
 }
 
 

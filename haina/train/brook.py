@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import random
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from haina.model.config import ModelConfig
 from haina.model.decoder import Decoder
 from haina.native.reference import quantize_rows
 from haina.options import TrainOptions
-from haina.text.messages import Message, assemble_training, template_for
+from haina.text.messages import IGNORED, Message, Template, assemble_training, template_for
 from haina.text.tokenizer import Tokenizer
 from haina.text.vocabulary import learn
 from haina.train.loop import train
@@ -100,11 +100,22 @@ def run(data: Path, folder: Path, *, stop_after: int | None = None) -> Decoder |
     return decoder if left >= TUNE.steps else None
 
 
-def publish(decoder: Decoder, folder: Path, destination: Path) -> None:
-    """Write the network, its matrices rounded to int8 row by row, as a checkpoint folder with its tokenizer."""
-    tensors = ((name, rounded(p.detach().numpy())) for name, p in decoder.named_parameters())
+def publish(decoder: Decoder, folder: Path, destination: Path, *, files: Mapping[str, bytes] = {}) -> None:
+    """Write the network, its matrices rounded to int8 row by row, as a checkpoint folder with its tokenizer.
+
+    files: what else belongs to it, by name: the card, the licence.
+    """
+    tensors = ((name, rounded(p.detach().cpu().numpy())) for name, p in decoder.named_parameters())
     wire = (folder / "tokenizer.model").read_bytes()
-    save(destination, decoder.config, tensors, tokenizer=wire, generation=GENERATION, source=SOURCE)
+    save(
+        destination,
+        decoder.config,
+        tensors,
+        tokenizer=wire,
+        generation=GENERATION,
+        source=SOURCE,
+        files=files,
+    )
 
 
 def rounded(weight: np.ndarray) -> np.ndarray | Raw:
@@ -230,20 +241,25 @@ def pack_all(found: Iterable[str | Dialogue], tokenizer: Tokenizer) -> Rows:
 
 def encode_answers(dialogue: Dialogue, tokenizer: Tokenizer) -> tuple[np.ndarray, np.ndarray]:
     """ids and targets of a dialogue of which only the answers are learnt."""
-    template = template_for(CONFIG.architecture, GENERATION)
-    assert template is not None
-    ids, targets = assemble_training(dialogue, tokenizer, template)
-    return np.array(ids, np.uint16), np.array(targets, np.int32)
+    ids, targets = assemble_training(dialogue, tokenizer, chat_format())
+    return np.array(ids, np.int32), np.array(targets, np.int32)
 
 
 def encode(document: str | Dialogue, tokenizer: Tokenizer) -> tuple[np.ndarray, np.ndarray]:
     """ids and targets. Everything is learnt, the user's words too; where a user would speak next, the target is
     eos: an answer learns to end (Baichuan2 fine-tune.py, "efficient eos")."""
-    user, assistant, eos = 195, 196, tokenizer.eos_id
+    template = chat_format()
+    user, eos = template.user_id, template.eos_id
     if isinstance(document, str):
         ids = [*tokenizer.encode(document), eos]
     else:
-        role = {"user": user, "assistant": assistant}
+        role = {"user": user, "assistant": template.assistant_id}
         ids = [i for m in document for i in (role[m.role], *tokenizer.encode(m.content))] + [eos]
-    targets = [eos if i == user else i for i in ids[1:]] + [-100]
-    return np.array(ids, np.uint16), np.array(targets, np.int32)
+    targets = [eos if i == user else i for i in ids[1:]] + [IGNORED]
+    return np.array(ids, np.int32), np.array(targets, np.int32)
+
+
+def chat_format() -> Template:
+    template = template_for(CONFIG.architecture, GENERATION)
+    assert template is not None
+    return template

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from haina.data.pack import IGNORE
 from haina.model.decoder import Decoder
+from haina.text.messages import IGNORED
 
 CHUNK = 2048  # tokens whose logits exist at once: (2048, V) in fp32 stays in the caches' reach
 
@@ -21,12 +21,12 @@ def next_token(
     """
     x_ND = decoder.hidden(ids_BT).flatten(0, 1)
     target_N = targets_BT.flatten()
-    learned = (target_N != IGNORE).sum().clamp(min=1)
+    learned = (target_N != IGNORED).sum().clamp(min=1)
     nats, squares = x_ND.new_zeros(()), x_ND.new_zeros(())
     for x_CD, target_C in zip(x_ND.split(CHUNK), target_N.split(CHUNK), strict=True):
         logits_CV = decoder.lm_head(x_CD).float()
         log_sum_C = torch.logsumexp(logits_CV, -1)
-        keep_C = target_C != IGNORE
+        keep_C = target_C != IGNORED
         picked_C = logits_CV.gather(-1, target_C.clamp(min=0)[:, None])[:, 0]
         nats = nats + ((log_sum_C - picked_C) * keep_C).sum()
         squares = squares + (log_sum_C.square() * keep_C).sum()

@@ -6,12 +6,14 @@ import tracemalloc
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 
 from haina.checkpoint.checkpoint import Checkpoint, save
+from haina.engine.engine import Engine
+from haina.engine.memory import weight_bytes
 from haina.model.config import ModelConfig
 
 SLACK_BYTES = 4 << 20  # names, headers, one chunk of work
@@ -66,6 +68,20 @@ def test_reading(traced_save: tuple[Path, int]) -> None:
     peak_bytes, largest = peak_of_reading(traced_save[0])
     assert largest == 16384 * 1024 * 4  # the folded head, in float32
     assert peak_bytes < largest + SLACK_BYTES
+
+
+@pytest.mark.parametrize("bits", [16, 8])
+def test_loading_takes_what_was_estimated(bits: Literal[16, 8], traced_save: tuple[Path, int]) -> None:
+    """16: the folded head alone, the rest stays mapped. 8: every matrix rounded, the head folded, in pieces."""
+    mapped_bytes = 2 * LARGE.parameters - 2 * LARGE.vocab_size * LARGE.hidden_size if bits == 16 else 0
+    checkpoint = Checkpoint.open(traced_save[0])
+    tracemalloc.start()
+    engine = Engine(checkpoint, bits=bits, cache_bytes=1 << 20)
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    cache_bytes = engine.pages.count * engine.pages.page_tokens * LARGE.kv_bytes_per_token(2)
+    estimate = weight_bytes(LARGE, item_bytes=2, bits=bits) - mapped_bytes
+    assert estimate * 0.9 < peak_bytes < estimate + cache_bytes + 2 * SLACK_BYTES
 
 
 @pytest.mark.parametrize("how", ["zip", "legacy"])

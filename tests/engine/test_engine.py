@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import tracemalloc
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from haina.checkpoint.checkpoint import Checkpoint, save
-from haina.engine.engine import CHUNK_TOKENS, Engine, Request
+from haina.engine.engine import CHUNK_TOKENS, Engine, Request, chunk_tokens
 from haina.engine.pages import Pages
+from haina.engine.runner import Runner, Step
 from haina.engine.sampling import Sampling
-from haina.model.config import ModelConfig
+from haina.model.config import SIZES, ModelConfig
 from haina.text.vocabulary import learn
 
 TEXT = [
@@ -115,7 +118,121 @@ def test_prefill_is_reported(engine: Engine) -> None:
     seen: list[tuple[int, int]] = []
     request = Request(tuple([9] * 700), 2, GREEDY)
     list(engine.generate([request], on_prefill=lambda done, total: seen.append((done, total))))
-    assert seen == [(CHUNK_TOKENS, 700), (2 * CHUNK_TOKENS, 700)]
+    assert seen == [(0, 700), (CHUNK_TOKENS, 700), (2 * CHUNK_TOKENS, 700)]
+
+
+def test_a_chunk_is_smaller_for_a_larger_model(engine: Engine) -> None:
+    """So that progress and Ctrl-C are not deaf for a minute; a chunk of a 13B is seconds on a slow CPU."""
+    assert engine.chunk_tokens == CHUNK_TOKENS
+    seven, thirteen = chunk_tokens(SIZES["baichuan-7b"]), chunk_tokens(SIZES["baichuan-13b"])
+    assert 16 < thirteen < seven < CHUNK_TOKENS
+    assert chunk_tokens(replace(SIZES["baichuan-13b"], num_hidden_layers=400)) == 16
+
+
+class Flawed:
+    """The real runner, but `flaw` gets each result first, with the number of the step."""
+
+    def __init__(self, runner: Runner, flaw: Callable[[int, np.ndarray], None]):
+        self.runner, self.flaw, self.steps = runner, flaw, 0
+        self.pages, self.page_tokens = runner.pages, runner.page_tokens
+
+    def step(self, step: Step) -> np.ndarray:
+        logits_MV = self.runner.step(step)
+        self.steps += 1
+        self.flaw(self.steps, logits_MV)
+        return logits_MV
+
+
+THREE = [Request((5, 6, 7), 6, GREEDY), Request((8, 9), 6, GREEDY), Request((10,), 6, Sampling(seed=1))]
+
+
+def test_a_row_whose_logits_are_no_numbers_ends_alone(engine: Engine, small: Checkpoint) -> None:
+    expected = [answer(engine, request) for request in THREE]
+
+    def flaw(step: int, logits_MV: np.ndarray) -> None:
+        if step == 3:
+            logits_MV[1] = np.nan
+
+    flawed = Engine(small, threads=2)
+    flawed.runner = Flawed(flawed.runner, flaw)
+    numbers = [flawed.add(request) for request in THREE]
+    tokens = [token for _ in range(6) for token in flawed.step()]
+    said = [[token.id for token in tokens if token.request == number] for number in numbers]
+    assert said == [expected[0], [*expected[1][:2], -1], expected[2]]
+    (failed,) = (token for token in tokens if token.finish == "error")
+    assert failed.request == numbers[1] and "not a number" in failed.error
+    assert not flawed.running and flawed.pages.free == flawed.pages.count
+
+
+def test_a_failure_reaches_whoever_asked(engine: Engine, small: Checkpoint) -> None:
+    def flaw(step: int, logits_MV: np.ndarray) -> None:
+        if step == 3:
+            logits_MV[1] = np.nan
+
+    flawed = Engine(small, threads=2)
+    flawed.runner = Flawed(flawed.runner, flaw)
+    good, bad = (flawed.generate([request]) for request in THREE[:2])
+    ids = [next(good).id]  # step 1: the first alone
+    next(bad)  # step 2: both, by the second
+    ids += [token.id for token in good]
+    assert ids == answer(engine, THREE[0])
+    with pytest.raises(ValueError, match="not a number"):
+        next(bad)
+    assert flawed.pages.free == flawed.pages.count
+
+
+def test_after_a_lack_of_memory_the_same_step_is_made_again(engine: Engine, small: Checkpoint) -> None:
+    def flaw(step: int, logits_MV: np.ndarray) -> None:
+        if step in (1, 4):
+            raise MemoryError
+
+    flawed = Engine(small, threads=2)
+    flawed.runner = Flawed(flawed.runner, flaw)
+    numbers = [flawed.add(request) for request in THREE]
+    said: dict[int, list[int]] = {}
+    while flawed.running or flawed.waiting:
+        try:
+            for token in flawed.step():
+                said.setdefault(token.request, []).append(token.id)
+        except MemoryError:
+            continue
+    assert [said[number] for number in numbers] == [answer(engine, request) for request in THREE]
+
+
+def test_two_streams_side_by_side_lose_nothing(engine: Engine) -> None:
+    long = replace(THREE[0], max_new_tokens=9)
+    one, two = engine.generate([long]), engine.generate(THREE[1:])
+    first, second = [], []
+    for _ in range(5):
+        first.append(next(one).id)
+        second.append(next(two))
+    first += [token.id for token in one]
+    second += two
+    assert first == answer(engine, long)
+    for request, number in zip(THREE[1:], sorted({token.request for token in second}), strict=True):
+        assert [token.id for token in second if token.request == number] == answer(engine, request)
+
+
+def test_when_one_of_several_is_refused_none_is_left_behind(engine: Engine) -> None:
+    with pytest.raises(ValueError, match="600"):
+        list(engine.generate([Request((5, 6)), Request((600,))]))
+    assert not engine.waiting and not engine.running
+
+
+@pytest.mark.parametrize("count", [0, -3])
+def test_no_new_tokens_are_refused(engine: Engine, count: int) -> None:
+    with pytest.raises(ValueError, match=f"max_new_tokens = {count}"):
+        engine.add(Request((5, 6), count))
+
+
+def test_a_score_holds_the_logits_of_a_few_tokens(small: Checkpoint) -> None:
+    engine = Engine(small, cache_bytes=1 << 20)
+    ids = [7] * 1000  # float32 logits of all: 2.4 MB
+    tracemalloc.start()
+    engine.score((5,), [ids])
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak_bytes < 500_000
 
 
 def test_banned_ids_stay_away(engine: Engine) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,10 @@ def test_what_we_write_is_what_we_read(name: str) -> None:
     [
         ({}, "rope", "plain"),
         ({"max_position_embeddings": None, "model_max_length": 128}, "alibi", "plain"),
+        ({"architectures": ["BaiChuanForCausalLM"]}, "rope", "plain"),
+        ({"architectures": ["BaiChuanForCausalLM"], "z_loss_weight": 0}, "rope", "normed"),
+        ({"architectures": ["BaiChuanForCausalLM"], "vocab_size": 125696}, "rope", "normed"),
+        ({"z_loss_weight": None}, "rope", "plain"),
         ({"z_loss_weight": 0}, "rope", "normed"),
         ({"vocab_size": 125696}, "rope", "normed"),
         # a 13B to which someone added the key by hand (Baichuan2#172)
@@ -53,8 +58,7 @@ def test_what_we_write_is_what_we_read(name: str) -> None:
     ],
 )
 def test_one_class_name_means_four_networks(change: dict[str, Any], position: str, head: str) -> None:
-    hf = {key: value for key, value in (BAICHUAN | change).items() if value is not None}
-    config = ModelConfig.from_hf(hf)
+    config = ModelConfig.from_hf(BAICHUAN | change)  # null: as if the key were not there
     assert (config.position, config.head) == (position, head)
 
 
@@ -83,6 +87,16 @@ def test_llama_with_grouped_heads_and_a_theta_from_transformers_5() -> None:
         ({"attention_bias": True}, "attention_bias"),
         ({"quantization_config": {"bits": 4}}, "quantization_config"),
         ({"max_position_embeddings": None}, "max_position_embeddings"),
+        ({"mlp_bias": True}, "mlp_bias"),
+        (
+            {"rope_scaling": {"type": "default"}, "rope_parameters": {"type": "linear"}},
+            "rope_parameters: type",
+        ),
+        ({"rope_scaling": {"rope_type": "default", "type": "linear"}}, "rope_scaling: type"),
+        ({"rope_parameters": {"partial_rotary_factor": 0.5}}, "partial_rotary_factor"),
+        ({"rope_theta": 5e5, "rope_parameters": {"rope_theta": 1e4}}, "rope_theta"),
+        ({"rope_scaling": [1]}, "rope_scaling"),
+        ({"head_dim": None, "hidden_size": 4100, "num_attention_heads": 32}, "num_attention_heads"),
     ],
 )
 def test_what_we_cannot_run_is_named(change: dict[str, Any], named: str) -> None:
@@ -90,8 +104,26 @@ def test_what_we_cannot_run_is_named(change: dict[str, Any], named: str) -> None
         ModelConfig.from_hf(LLAMA | change)
 
 
-def test_a_key_that_is_switched_off_is_no_obstacle() -> None:
-    ModelConfig.from_hf(LLAMA | {"sliding_window": None, "attention_bias": False, "use_cache": True})
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"sliding_window": None, "attention_bias": False, "mlp_bias": False, "use_cache": True},
+        {"architectures": ["LLaMAForCausalLM"]},
+        {"model_max_length": 4096},
+        {"attention_dropout": 0.1, "hidden_dropout": 0.1, "resid_pdrop": 0.1, "dropout": 0.1},
+        {"_attn_implementation_autoset": True, "use_flash_attention_2": True, "unsloth_version": "2024.9"},
+        {"rope_theta": 1e4, "rope_parameters": {"rope_theta": 1e4, "rope_type": "default"}},
+    ],
+)
+def test_what_does_not_change_the_network_is_no_obstacle(change: dict[str, Any]) -> None:
+    config = ModelConfig.from_hf(LLAMA | change)
+    assert replace(config, architecture="LlamaForCausalLM") == ModelConfig.from_hf(LLAMA)
+
+
+def test_the_context_of_early_llama_has_another_name() -> None:
+    early = {"max_position_embeddings": None, "max_sequence_length": 64}
+    assert ModelConfig.from_hf(LLAMA | early).max_position_embeddings == 64
+    assert ModelConfig.from_hf(LLAMA | {"max_sequence_length": 64}).max_position_embeddings == 128
 
 
 def test_published_configs_are_read(data: Path) -> None:

@@ -10,7 +10,7 @@ import torch
 
 from haina.model.cache import PlainCache
 from haina.model.config import SIZES, ModelConfig
-from haina.model.decoder import Decoder
+from haina.model.decoder import Decoder, Place
 
 BASE = ModelConfig(
     architecture="LlamaForCausalLM",
@@ -78,15 +78,35 @@ def test_rows_of_different_length_do_not_see_each_other() -> None:
 
 @torch.no_grad()
 def test_neighbours_beyond_256_are_told_apart_in_bf16() -> None:
-    """bf16 has no 4001 (Baichuan 2 report, section 2.5): angles and ALiBi's distances must not be bf16."""
+    """bf16 has no 4001 (Baichuan 2 report, section 2.5): angles must not be bf16."""
     decoder = random_decoder(BASE).bfloat16()
     with torch.autocast("cpu", torch.bfloat16):
         cos, _ = decoder.model.position.angles(torch.tensor([[4000, 4001]]))
-        distance = random_decoder(SWITCHES["alibi"]).model.position.bias(torch.tensor([[4001]]), 4002)
     assert cos.dtype == torch.float32
     assert cos[0, 0, :, 0].tolist() == pytest.approx([math.cos(4000), math.cos(4001)], abs=1e-6)
-    slope = SWITCHES["alibi"].alibi_slopes()[0]
-    assert distance[0, 0, 0, -3:].tolist() == pytest.approx([-2 * slope, -slope, 0.0])
+
+
+@pytest.mark.parametrize(("dtype", "autocast"), [("float32", False), ("bfloat16", False), ("float32", True)])
+@pytest.mark.parametrize("cached", ["float32", "bfloat16"])
+@torch.no_grad()
+def test_alibi_tells_far_neighbours_apart_in_bf16(dtype: str, autocast: bool, cached: str) -> None:
+    """The token at 4001 sees two equal keys, 4001 and 4000 back: the nearer wins by its head's slope, as in fp32."""
+    config = replace(SWITCHES["alibi"], qkv_bias=True, num_hidden_layers=1)
+    model = Decoder(config).model.to(getattr(torch, dtype))
+    attention = model.layers[0].self_attn
+    for weight in attention.parameters():
+        weight.zero_()
+    attention.q_proj.bias.fill_(32.0)
+    attention.o_proj.weight.copy_(torch.eye(48))
+    cache = PlainCache(config, rows=1, capacity=4002, dtype=getattr(torch, cached))
+    cache.k_LBKSE[:, :, :, :2] = 32.0  # q·k / √8 = 2896, more than any slope takes away
+    cache.v_LBKSE[:, :, :, 1] = 1.0
+    at_BT = torch.tensor([[4001]])
+    place = Place(model.position, at_BT, cache.reach(at_BT))
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        y_BTD = attention(torch.zeros(1, 1, 48, dtype=getattr(torch, dtype)), place)
+    share_H = y_BTD.float().view(6, 8)[:, 0]
+    assert torch.allclose(share_H, torch.sigmoid(torch.tensor(config.alibi_slopes())), atol=3e-3)
 
 
 def test_published_sizes_without_memory() -> None:

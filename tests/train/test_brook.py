@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import random
+import re
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ import pytest
 from haina.checkpoint.checkpoint import Checkpoint
 from haina.data.read import rows
 from haina.model.decoder import Decoder
+from haina.options import BrookOptions
 from haina.text.messages import Message
 from haina.text.tokenizer import Tokenizer
 from haina.text.vocabulary import learn
@@ -51,6 +54,14 @@ def test_tuning_learns_answers_only(tokenizer: Tokenizer) -> None:
     assert [t for t in targets if t >= 0] == answer and list(ids[-len(answer) :]) == answer
 
 
+@pytest.mark.parametrize(
+    ("language", "words"), [(0, "step N of the run .* later call goes on"), (1, "第 N 步.*再次运行")]
+)
+def test_the_help_tells_that_steps_count_from_the_start_of_the_run(language: int, words: str) -> None:
+    told = {field.name: field.metadata["help"] for field in fields(BrookOptions)}["stop_after"]
+    assert re.search(words, told[language])
+
+
 def test_only_openly_licensed_dialogues_are_used(data: Path) -> None:
     licences = json.loads((data / "sources.json").read_text("utf-8"))["sets"]["chat"]
     assert all(licences[name][1] is not False for name in brook.CHAT_SOURCES)
@@ -67,8 +78,9 @@ def test_publish_writes_a_checkpoint_that_opens(tokenizer: Tokenizer, tmp_path: 
     wire = learn([f"{i} 海纳百川有容乃大 the sea takes in a hundred rivers" for i in range(99)], pieces=500)
     (tmp_path / "tokenizer.model").write_bytes(wire)
     decoder = Decoder(brook.CONFIG).initialise(std=0.5)
-    brook.publish(decoder, tmp_path, tmp_path / "model")
+    brook.publish(decoder, tmp_path, tmp_path / "model", files={"README.md": b"# brook"})
     opened = Checkpoint.open(tmp_path / "model")
+    assert opened.manifest is not None and "README.md" in opened.manifest.files
     assert opened.config == brook.CONFIG and opened.generation["user_token_id"] == 195
     stored = opened.tensor("lm_head.weight")
     assert (

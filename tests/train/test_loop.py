@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from haina.data.pack import IGNORE, Rows, pack
+from haina.data.pack import Rows, pack
 from haina.model.config import ModelConfig
 from haina.model.decoder import Decoder
 from haina.options import TrainOptions
-from haina.train.loop import train
+from haina.text.messages import IGNORED
+from haina.train.loop import beside, train
 from haina.train.objectives import next_token
 from haina.train.optim import orthogonal, schedule
 
@@ -62,13 +65,13 @@ def test_loss_is_cross_entropy_over_learned_tokens() -> None:
     torch.manual_seed(0)
     decoder = Decoder(CONFIG)
     ids, targets = torch.randint(0, 64, (3, 16)), torch.randint(0, 64, (3, 16))
-    targets[0, 3:] = IGNORE
+    targets[0, 3:] = IGNORED
     nats, loss = next_token(decoder, ids, targets, z_loss=0.1)
     logits = decoder(ids).flatten(0, 1)
     assert nats.item() == pytest.approx(
         torch.nn.functional.cross_entropy(logits, targets.flatten()).item(), rel=1e-5
     )
-    squares = logits.logsumexp(-1)[targets.flatten() != IGNORE].square().mean()
+    squares = logits.logsumexp(-1)[targets.flatten() != IGNORED].square().mean()
     assert loss.item() == pytest.approx((nats + 0.1 * squares).item(), rel=1e-5)
 
 
@@ -85,18 +88,68 @@ def test_schedule_warms_up_stays_and_falls() -> None:
     assert share[-1] == pytest.approx(0.05, abs=0.02) and sorted(share[40:], reverse=True) == share[40:]
 
 
-def test_packing_loses_nothing() -> None:
-    random = np.random.default_rng(0)
-    documents = [np.arange(1, 1 + n, dtype=np.uint16) for n in random.integers(1, 40, 60)]
-    rows = pack([(ids, ids.astype(np.int32)) for ids in documents], 16)
-    packed = sorted(rows.ids_NT[rows.targets_NT != IGNORE].tolist())
-    assert packed == sorted(np.concatenate(documents).tolist())
-    assert (rows.targets_NT != IGNORE).mean() > 0.95
+def test_a_run_goes_on_with_its_own_options_only(tmp_path: Path) -> None:
+    run(tmp_path, 2)
+    for change in ({"seed": 1}, {"matrix_lr": 0.5}, {"steps": 20}):
+        name, value = next(iter(change.items()))
+        with pytest.raises(
+            ValueError, match=rf"run.json: .* {name} = .*, not {value}; choose another folder"
+        ):
+            train(Decoder(CONFIG), counting(), counting(4), next_token, replace(OPTIONS, **change), tmp_path)
+    written = json.loads((tmp_path / "run.json").read_text())
+    assert (written["seed"], written["steps"]) == (OPTIONS.seed, OPTIONS.steps)
 
 
-def test_every_epoch_visits_each_row_once() -> None:
-    rows = Rows(np.arange(10, dtype=np.uint16)[:, None], np.zeros((10, 1), np.int32))
-    first, second = (
-        [int(i) for step in steps for i in rows.batch(step, 5)[0][:, 0]] for steps in ((0, 1), (2, 3))
-    )
-    assert sorted(first) == sorted(second) == list(range(10)) and first != second
+def test_a_run_of_an_older_version_goes_on(tmp_path: Path) -> None:
+    run(tmp_path, 2)
+    written: dict[str, Any] = json.loads((tmp_path / "run.json").read_text())
+    del written["clip"]  # a field that came later
+    (tmp_path / "run.json").write_text(json.dumps(written))
+    other = replace(OPTIONS, stop_after=3, log_every=2, save_every_s=9.0)  # of the session, not of the run
+    train(Decoder(CONFIG), counting(), counting(4), next_token, other, tmp_path)
+    assert json.loads((tmp_path / "run.json").read_text())["clip"] == OPTIONS.clip
+
+
+def test_a_log_line_cut_short_is_dropped_and_a_damaged_one_is_named(tmp_path: Path) -> None:
+    run(tmp_path, 3)
+    log = tmp_path / "log.jsonl"
+    whole = log.read_text()
+    log.write_text(whole + '{"step": 3, "tok')
+    run(tmp_path, 4)
+    assert [json.loads(line)["step"] for line in log.read_text().splitlines()] == [0, 1, 2, 3]
+    log.write_text('{"step": 0, "tok\n' + whole)
+    with pytest.raises(ValueError, match=r"log\.jsonl:1: "):
+        run(tmp_path, 5)
+
+
+def test_the_state_is_on_the_disk_before_it_takes_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[Any] = []
+    fsync, rename = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda handle: (order.append("fsync"), fsync(handle))[1])
+    monkeypatch.setattr(os, "replace", lambda old, new: (order.append(Path(new).name), rename(old, new))[1])
+    run(tmp_path, 1)
+    assert order[order.index("state.safetensors") - 1] == "fsync"
+
+
+@pytest.mark.parametrize(
+    ("language", "words"), [("en", "step 0: the loss is nan"), ("zh", "第 0 步：损失为 nan")]
+)
+def test_a_loss_that_is_no_number_is_an_error_of_one_line(
+    language: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HAINA_LANG", language)
+    decoder = Decoder(CONFIG).initialise()
+    with torch.no_grad():
+        decoder.lm_head.weight.fill_(float("nan"))
+    with pytest.raises(ValueError, match=words):
+        train(decoder, counting(), counting(4), next_token, OPTIONS, tmp_path)
+    assert not (tmp_path / "state.safetensors").exists()
+
+
+def test_a_batch_goes_where_the_weights_are() -> None:
+    with torch.device("meta"):
+        decoder = Decoder(CONFIG)
+    ids, targets = beside(decoder, *counting().batch(0, 4))
+    assert ids.device == targets.device == torch.device("meta") and ids.dtype == targets.dtype == torch.int64
