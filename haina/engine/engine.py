@@ -331,7 +331,7 @@ def _opened(mail: deque[Token]) -> Iterator[Token]:
 
 
 def _nats(logits_V: np.ndarray, id: int) -> float:
-    return float(logits_V[id]) - log_sum_exp(logits_V.astype(np.float64))
+    return float(logits_V[id]) - log_sum_exp(logits_V)
 
 
 def _batch(parts: list[Part], want: list[int], hidden: bool = False) -> Step:

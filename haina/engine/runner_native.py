@@ -86,4 +86,5 @@ def _pointer(raw: Raw) -> Matrix | np.ndarray:
     """A vector as float32; a matrix as it is."""
     if len(raw.shape) == 1:
         return raw.float32()
-    return Matrix(raw.dtype, raw.data, *raw.shape, raw.scale)
+    rows, cols = raw.shape
+    return Matrix(raw.dtype, raw.data, rows, cols, raw.scale)

@@ -12,7 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from haina.checkpoint.raw import Raw
-from haina.checkpoint.read_safetensors import HEADER_LIMIT_BYTES, SafetensorsWriter, read_safetensors
+from haina.checkpoint.read_safetensors import SafetensorsWriter, read_safetensors
 
 TENSORS = {
     "a.weight": torch.randn(3, 5),
@@ -74,7 +74,7 @@ WRONG = {
     "empty file": b"",
     "no length": b"\1\2\3",
     "header longer than the file": as_file({}, length=1 << 40),
-    "header over the limit": as_file(b"{}".ljust(HEADER_LIMIT_BYTES + 1)),
+    "header over the limit": as_file(b"{}".ljust((16 << 20) + 1), b""),
     "not JSON": as_file(b"{nonsense"),
     "not an object": as_file([1]),
     "not UTF-8": as_file(b'{"\xff": 1}'),
