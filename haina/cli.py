@@ -57,8 +57,9 @@ TYPER_IN_CHINESE = (
     (r"Got unexpected extra argument\(s\) \((.+)\)", r"多余的参数：\1"),
     (r"Option (.+) requires an argument\.", r"选项 \1 需要一个值。"),
     (r"Invalid value for (.+?): ", r"\1 的值无效："),
-    (r"Value error, (.+) is not one of (.+?)\.", r"\1 不在可选值 \2 之中"),
-    (r"Input should be a valid (number|integer).*", "应为数字"),
+    (r"(\S+) is not one of (.+?)\.", r"\1 不在可选值 \2 之中"),
+    (r"this takes a number", "应为数"),
+    (r"this takes a whole number", "应为整数"),
     (r"Input should be greater than or equal to (\S+)", r"不得小于 \1"),
     (r"Input should be less than or equal to (\S+)", r"不得大于 \1"),
 )
@@ -174,6 +175,11 @@ def run(path: Annotated[Path, FOLDER], prompt: Annotated[str, PROMPT] = "-", *, 
     from haina.apps.terminal import answer_once
 
     question = read_prompt() if prompt == "-" else whole_text(os.fsencode(prompt), say("the prompt", "提示"))
+    if not question.strip():
+        raise ValueError(say("the question is empty; write one", "问题为空；请写上问题"))
+    for flag, texts in (("--system", [options.system or ""]), ("--stop", options.stop)):
+        for text in texts:
+            whole_text(os.fsencode(text), flag)
     answer_once(load(path, options), question, options)
 
 
@@ -204,8 +210,8 @@ def train(recipe: Annotated[str, RECIPE] = "brook", *, options: BrookOptions) ->
         if importlib.util.find_spec(module) is None:
             raise ValueError(
                 say(
-                    f"training needs {module}: pip install 'haina[train]'",
-                    f"训练需要 {module}：pip install 'haina[train]'",
+                    f"training needs {module}: pip install 'haina[train]' (in a clone: .venv/bin/pip install '.[train]')",
+                    f"训练需要 {module}：pip install 'haina[train]'；源码目录中用 .venv/bin/pip install '.[train]'",
                 )
             )
     from tempfile import TemporaryDirectory
@@ -305,7 +311,13 @@ def main() -> None:
 
 def usage(error: typer.TyperException) -> str:
     """A usage error in one line, with the command that explains."""
-    message = in_their_language(error.format_message())
+    said = re.sub(r"Value error, ", "", error.format_message())
+    said = re.sub(
+        r"Input should be a valid (number|integer).*",
+        lambda m: "this takes a number" if m[1] == "number" else "this takes a whole number",
+        said,
+    )
+    message = in_their_language(said)
     unknown = re.match(r"No such command '(.+?)'", error.format_message())
     if unknown and Path(unknown[1]).exists():
         command = f"haina chat {unknown[1]}"

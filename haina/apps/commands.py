@@ -20,7 +20,7 @@ from haina.apps.screen import columns, padded, tell
 from haina.apps.show import describe, table
 from haina.checkpoint.read_json import read_json_object
 from haina.options import ChatOptions
-from haina.wording import chinese, say
+from haina.wording import chinese, say, system_reason
 
 if TYPE_CHECKING:
     from haina.apps.terminal import Conversation
@@ -216,11 +216,26 @@ def _file(argument: str) -> Path:
 
 
 def _write_whole(file: Path, text: str) -> None:
-    """Write a file so that it is there whole or not at all, and readable by its owner only."""
-    handle, part = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name[:40]}.")
+    """Write a file so that it is there whole or not at all; a new one is readable by its owner only.
+
+    A link is followed; what is no plain file (a device, a folder) is refused. ValueError names the file.
+    """
+    file = file.resolve()
+    if file.exists() and not file.is_file():
+        raise ValueError(
+            say(f"{file}: not a plain file; choose another name", f"{file}：不是普通文件；请换个名称")
+        )
+    part = None
     try:
+        handle, part = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name[:40]}.")
         with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as out:
             out.write(text)
+        if file.exists():
+            os.chmod(part, file.stat().st_mode & 0o777)
         os.replace(part, file)
+    except OSError as error:
+        why = system_reason(error)
+        raise ValueError(say(f"{file}: cannot be written: {why}", f"{file}：无法写入：{why}")) from None
     finally:
-        Path(part).unlink(missing_ok=True)
+        if part:
+            Path(part).unlink(missing_ok=True)

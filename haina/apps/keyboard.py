@@ -37,6 +37,7 @@ def open_keyboard(words: Sequence[str]) -> Callable[[], str]:
         prompt_continuation=MORE,
         completer=WordCompleter(list(words), sentence=True),
         complete_while_typing=False,
+        enable_suspend=True,
         output=create_output(person()),
     )
     return lambda: _unquoted(session.prompt(PROMPT))

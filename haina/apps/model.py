@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
+from haina.apps.screen import one_line
 from haina.checkpoint.checkpoint import Checkpoint
 from haina.checkpoint.raw import ITEM_BYTES
 from haina.engine.engine import Engine
@@ -74,7 +75,7 @@ def open_model(folder: str | Path, options: ModelOptions, *, progress: Progress 
 def model_name(checkpoint: Checkpoint) -> str:
     """The name in the manifest, or the folder's."""
     source = checkpoint.manifest.source if checkpoint.manifest else {}
-    return str(source.get("name") or checkpoint.folder.resolve().name)
+    return one_line(source.get("name") or checkpoint.folder.resolve().name)
 
 
 def context_tokens(checkpoint: Checkpoint, asked: int | None) -> int:

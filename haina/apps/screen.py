@@ -1,7 +1,8 @@
 """Screen: what may be written to a terminal, and one line that shows what takes long.
 
 A model, a file name or an error can hold escape sequences; a terminal obeys them. Covered: every control character
-but newline and tab (C0, DEL, C1) is taken out. Not covered: look-alike letters and right-to-left marks.
+but newline and tab (C0, DEL, C1) is taken out, of names also marks that hide or turn text. Not covered:
+look-alike letters.
 It does not know prompts or conversations.
 """
 
@@ -15,7 +16,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TextIO
 
-from haina.wording import say
+from haina.wording import say, system_reason
 
 PATIENCE_S = 1.0  # what takes less is not worth a line
 BAR_CELLS = 20
@@ -30,8 +31,9 @@ def plain(text: str) -> str:
 
 
 def one_line(text: object) -> str:
-    """A message on one line, without control characters."""
-    return " ".join(str(text).split()).translate(_CONTROLS)
+    """A message on one line, without control characters and without marks that hide or turn text around."""
+    line = " ".join(str(text).split()).translate(_CONTROLS)
+    return "".join(char for char in line if unicodedata.category(char) != "Cf")
 
 
 def interactive(stream: TextIO | None) -> bool:
@@ -74,10 +76,9 @@ def explained(error: ValueError | OSError | MemoryError) -> str:
             "not enough memory; try --bits 8 or a smaller --context",
             "内存不足；请试用 --bits 8 或更小的 --context",
         )
-    if isinstance(error, FileNotFoundError) and error.filename is not None:
-        return say(f"{error.filename}: no such file or folder", f"{error.filename}：没有这个文件或目录")
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    if isinstance(error, OSError):
+        why = system_reason(error)
+        return say(f"{error.filename}: {why}", f"{error.filename}：{why}") if error.filename else why
     return str(error) or type(error).__name__
 
 

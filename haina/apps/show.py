@@ -75,7 +75,7 @@ def _rows(record: dict[str, Any]) -> list[tuple[str, str]]:
     rows = [
         (say("model", "模型"), record["name"]),
         (say("folder", "目录"), record["folder"]),
-        (say("family", "系列"), f"{record['family']} ({record['architecture']})"),
+        (say("family", "家族"), f"{record['family']} ({record['architecture']})"),
         (
             say("parameters", "参数量"),
             f"{parameters:,}" + (f" ({parameters / 1e9:.1f} B)" if parameters > 1e8 else ""),
@@ -88,7 +88,7 @@ def _rows(record: dict[str, Any]) -> list[tuple[str, str]]:
                 f"{layers} 层，宽 {width}，前馈 {inner}，{heads} 头 × {head_dim}，词表 {vocabulary:,}",
             ),
         ),
-        (say("switches", "开关"), ", ".join(_switches(record))),
+        (say("variant", "变体"), ", ".join(_switches(record))),
         (
             say("context", "上下文"),
             say(f"{tokens:,} tokens", f"{tokens:,} 词元"),
@@ -110,7 +110,9 @@ def _rows(record: dict[str, Any]) -> list[tuple[str, str]]:
     ]
     if record["licence_files"]:
         rows.append((say("licence file", "许可文件"), ", ".join(record["licence_files"])))
-    return rows + [(str(key), str(value)) for key, value in record["source"].items() if key != "name"]
+    labels = {"licence": say("licence", "许可"), "made": say("made", "制作"), "text": say("text", "语料")}
+    source = {key: value for key, value in record["source"].items() if key != "name"}
+    return rows + [(labels.get(key, one_line(key)), str(value)) for key, value in source.items()]
 
 
 def _switches(record: dict[str, Any]) -> list[str]:
@@ -127,8 +129,8 @@ def _chat(chat: dict[str, Any] | None) -> str:
     if chat is None:
         return say("none: a base model, it continues text", "无：基座模型，只能续写")
     return say(
-        f"roles {chat['user_id']} / {chat['assistant_id']}",
-        f"角色词元 {chat['user_id']} / {chat['assistant_id']}",
+        f"role tokens: user {chat['user_id']}, assistant {chat['assistant_id']}",
+        f"角色词元：用户 {chat['user_id']}，助手 {chat['assistant_id']}",
     )
 
 

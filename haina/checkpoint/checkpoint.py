@@ -147,6 +147,14 @@ def _require_folder(folder: Path) -> None:
                 f"{folder}：这是一个文件；请给出 config.json 所在的目录",
             )
         ) from None
+    except FileNotFoundError:
+        raise ValueError(
+            say(
+                f"{folder}: no such folder; haina loads nothing from the network: download the model, "
+                "then give its folder",
+                f"{folder}：没有这个目录；海纳不联网，请先下载模型，再给出模型目录的路径",
+            )
+        ) from None
     except OSError as error:
         raise unreadable(folder, error) from None
     if "config.json" not in names:

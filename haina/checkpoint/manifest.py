@@ -133,8 +133,8 @@ def _malformed(path: Path) -> ValueError:
 def _broken(path: Path, en: str, zh: str) -> ValueError:
     return ValueError(
         say(
-            f"{path}: {en}; take it again from where the model came from, or delete manifest.json if this is "
-            "your own change",
-            f"{path}：{zh}；请从模型来源处重新取得；若是您有意改动，请删除 manifest.json",
+            f"{path}: {en}; take it again from where it came from (the embedded model: reinstall haina), "
+            "or delete manifest.json if this is your own change",
+            f"{path}：{zh}；请从来源处重新取得（内置模型请重新安装海纳）；若是您有意改动，请删除 manifest.json",
         )
     )

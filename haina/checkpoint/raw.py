@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from haina.wording import say
+from haina.wording import say, system_reason
 
 # Bytes of one element, by the names of safetensors.
 ITEM_BYTES = {
@@ -184,5 +184,5 @@ _LFS_START = b"version https://git-lfs.github.com/spec/"
 
 def unreadable(path: Path, error: OSError) -> ValueError:
     """What to raise when the system will not give us a file: its own words, in one line."""
-    why = error.strerror or type(error).__name__
+    why = system_reason(error)
     return ValueError(say(f"{path}: cannot be read: {why}", f"{path}：无法读取：{why}"))

@@ -48,7 +48,15 @@ def parse_json_object(text: bytes, where: str) -> dict[str, Any]:
         )
     except RecursionError:
         raise _not_json(where, "nested too deeply", "嵌套过深") from None
-    except ValueError as error:  # JSONDecodeError, UnicodeDecodeError and our own
+    except json.JSONDecodeError as error:
+        at, column = error.lineno, error.colno
+        raise _not_json(
+            where, f"line {at}, column {column}: {error.msg}", f"第 {at} 行第 {column} 列有语法错误"
+        ) from None
+    except UnicodeDecodeError as error:
+        byte = error.start + 1
+        raise _not_json(where, f"byte {byte} is not UTF-8", f"第 {byte} 个字节不是 UTF-8") from None
+    except ValueError as error:  # our own
         why = " ".join(str(error).split())
         raise _not_json(where, why, why) from None
     if not isinstance(value, dict):

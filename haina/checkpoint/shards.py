@@ -34,7 +34,7 @@ def read_weights(folder: Path) -> dict[str, Stored]:
             return _read_indexed(index, read)
         shards = _numbered(folder, stem, suffix)
         if shards:
-            return _union(shards, read)
+            return _union(shards, read)[0]
     raise ValueError(
         say(
             f"{folder}: no weights; add model.safetensors or pytorch_model.bin (or their numbered shards)",
@@ -56,8 +56,8 @@ def _read_indexed(index: Path, read: Callable[[Path], dict[str, Stored]]) -> dic
     missing = [shard.name for shard in shards if not shard.exists()]
     if missing:
         raise _missing(index, missing)
-    found = _union(shards, read)
-    absent = [name for name in weight_map if name not in found]
+    found, where = _union(shards, read)
+    absent = [name for name, shard in weight_map.items() if where.get(name) != shard]
     if absent:
         name, shard = absent[0], weight_map[absent[0]]
         raise ValueError(
@@ -115,8 +115,10 @@ def _missing(where: Path, names: list[str]) -> ValueError:
     )
 
 
-def _union(shards: list[Path], read: Callable[[Path], dict[str, Stored]]) -> dict[str, Stored]:
-    """The tensors of all shards; a name in two of them is refused."""
+def _union(
+    shards: list[Path], read: Callable[[Path], dict[str, Stored]]
+) -> tuple[dict[str, Stored], dict[str, str]]:
+    """The tensors of all shards, and the shard of each; a name in two of them is refused."""
     found: dict[str, Stored] = {}
     where: dict[str, str] = {}
     for shard in shards:
@@ -129,4 +131,4 @@ def _union(shards: list[Path], read: Callable[[Path], dict[str, Stored]]) -> dic
                     )
                 )
             found[name], where[name] = stored, shard.name
-    return found
+    return found, where

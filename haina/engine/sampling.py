@@ -32,20 +32,25 @@ class Sampling:
     seed: int | None = None  # None: a different answer each time
 
     def __post_init__(self) -> None:
-        self._check("temperature", 0.0 <= self.temperature <= 100.0, "0 … 100")
-        self._check("top_k", type(self.top_k) is int and self.top_k >= 0, "0, 1, 2 …")
-        self._check("top_p", 0.0 < self.top_p <= 1.0, "above 0, up to 1")
-        self._check("min_p", 0.0 <= self.min_p <= 1.0, "0 … 1")
-        self._check("repetition_penalty", 0.0 < self.repetition_penalty <= 100.0, "above 0, up to 100")
-        self._check("seed", self.seed is None or self.seed >= 0, "0, 1, 2 …")
+        self._check("temperature", 0.0 <= self.temperature <= 100.0, "0 … 100", "0 至 100")
+        self._check("top_k", type(self.top_k) is int and self.top_k >= 0, "0, 1, 2 …", "0、1、2 等整数")
+        self._check("top_p", 0.0 < self.top_p <= 1.0, "above 0, up to 1", "大于 0，至多为 1")
+        self._check("min_p", 0.0 <= self.min_p <= 1.0, "0 … 1", "0 至 1")
+        self._check(
+            "repetition_penalty",
+            0.0 < self.repetition_penalty <= 100.0,
+            "above 0, up to 100",
+            "大于 0，至多为 100",
+        )
+        self._check("seed", self.seed is None or self.seed >= 0, "0, 1, 2 …", "0、1、2 等整数")
 
-    def _check(self, field: str, ok: bool, meaning: str) -> None:
+    def _check(self, field: str, ok: bool, en: str, zh: str) -> None:
         if not ok:
             value = getattr(self, field)
             raise ValueError(
                 say(
-                    f"{field} = {value} is out of range; use {meaning}",
-                    f"{field} = {value} 超出范围；可用：{meaning}",
+                    f"{field} = {value} is out of range; use {en}",
+                    f"{field} = {value} 超出范围；可用：{zh}",
                 )
             )
 

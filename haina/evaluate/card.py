@@ -133,7 +133,7 @@ Settings of generation_config.json, seed 1, nothing picked by hand. 种子固定
 
 ## Repeat it 重新训练
 ```
-pip install 'haina[train]'
+pip install 'haina[train]'  # in a clone: .venv/bin/pip install '.[train]'
 haina train brook --data DATA --out runs/brook
 ```
 DATA holds `poetry/` and `chat/` made from the repositories above (JSON Lines, one row a poem with `title author

@@ -85,7 +85,7 @@ def eos_ids(generation: Mapping[str, Any], default: int) -> tuple[int, ...]:
 
 
 def _id(key: str, id: Any) -> int:
-    if type(id) is not int or id < 0:
+    if type(id) is not int or not 0 <= id < 1 << 24:
         raise ValueError(
             say(
                 f"generation_config.json: {key} is {id!r}, no token id; restore the published file",

@@ -87,7 +87,7 @@ def test_control_characters_pass_through_a_pipe(haina: Run, speaker: Speaker, vo
         (["run", "{}", "x", "--context", "999"], b"", "the context of {} ends at 256 tokens"),
         (["run", "{}", "x", "--raw", "--system", "y"], b"", "leave out --system"),
         (["run", "{}", "x", "--stop", ""], b"", "a stop string is empty"),
-        (["run", "{}/none", "x"], b"", "{}/none: cannot be read"),
+        (["run", "{}/none", "x"], b"", "{}/none: no such folder"),
         (["show", "{}/config.json"], b"", "this is a file"),
     ],
 )
@@ -148,7 +148,7 @@ def test_an_answer_cut_short_ends_quietly(speaker: Speaker, leave: str, status: 
 def test_a_full_disk(haina: Run, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with open("/dev/full", "w", encoding="utf-8") as full:
         monkeypatch.setattr(sys, "stdout", full)
-        assert haina("run", folder, "你好") == (2, "", "haina: No space left on device\n")
+        assert haina("run", folder, "你好") == (2, "", "haina: the disk is full\n")
 
 
 @pytest.mark.parametrize("style", ["7b-style", "13b-style"])

@@ -23,8 +23,8 @@ def test_width_counts_two_for_chinese() -> None:
 
 def test_errors_of_the_system_name_the_file() -> None:
     assert explained(FileNotFoundError(2, "No such file", "x.json")) == "x.json: no such file or folder"
-    assert explained(PermissionError(13, "Permission denied", "/x")) == "/x: Permission denied"
-    assert explained(OSError(28, "No space left on device")) == "No space left on device"
+    assert explained(PermissionError(13, "Permission denied", "/x")) == "/x: no permission"
+    assert explained(OSError(28, "No space left on device")) == "the disk is full"
     assert "--bits 8" in explained(MemoryError())
 
 
@@ -59,3 +59,7 @@ def test_no_status_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> Non
         now = 9.0
         status.show("something")
     assert capsys.readouterr().err == ""
+
+
+def test_names_cannot_forge_lines() -> None:
+    assert one_line("good\nhaina: ok\x1b[5m\u202e\u200b!") == "good haina: ok[5m!"

@@ -243,6 +243,7 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "empty shard": (write(SHARD, b""), rf"{SHARD}: the file is empty"),
     "a shard that is a folder": (link_outside, rf"{SHARD}: not a regular file"),
     "index names a lost tensor": (edit_index(lambda m: m.update(x=SHARD)), rf"'x' is not in {SHARD}"),
+    "index names the wrong shard": (moved_to(SHARD), rf"'model\.norm\.weight' is not in {SHARD}"),
     "index leads up": (moved_to("../pytorch_model.bin"), r"'\.\./pytorch_model\.bin', which is no file"),
     "index is absolute": (moved_to("/etc/passwd"), "'/etc/passwd', which is no file"),
     "index leads up, other slash": (moved_to("..\\a.bin"), "which is no file"),
@@ -301,7 +302,7 @@ def test_what_is_not_a_model_folder(tmp_path: Path) -> None:
         Checkpoint.open(tmp_path / "file")
     with pytest.raises(ValueError, match="folder is empty"):
         Checkpoint.open(str(tmp_path / "empty"))
-    with pytest.raises(ValueError, match="No such file"):
+    with pytest.raises(ValueError, match="no such folder"):
         Checkpoint.open(tmp_path / "nowhere")
 
 
