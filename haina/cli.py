@@ -210,8 +210,8 @@ def train(recipe: Annotated[str, RECIPE] = "brook", *, options: BrookOptions) ->
         if importlib.util.find_spec(module) is None:
             raise ValueError(
                 say(
-                    f"training needs {module}: pip install 'haina[train]' (in a clone: .venv/bin/pip install '.[train]')",
-                    f"训练需要 {module}：pip install 'haina[train]'；源码目录中用 .venv/bin/pip install '.[train]'",
+                    f"training needs {module}: pip install 'haina[train]' (in a clone: '.[train]')",
+                    f"训练需要 {module}：pip install 'haina[train]'（源码目录中用 '.[train]'）",
                 )
             )
     from tempfile import TemporaryDirectory
