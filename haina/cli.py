@@ -172,7 +172,7 @@ def chat(path: Annotated[Path, FOLDER_OR_EMBEDDED] = EMBEDDED, *, options: ChatO
 )
 @with_flags
 def run(path: Annotated[Path, FOLDER], prompt: Annotated[str, PROMPT] = "-", *, options: RunOptions) -> None:
-    from haina.apps.terminal import answer_once
+    from haina.apps.conversation import answer_once
 
     question = read_prompt() if prompt == "-" else whole_text(os.fsencode(prompt), say("the prompt", "提示"))
     if not question.strip():
@@ -239,7 +239,8 @@ def train(recipe: Annotated[str, RECIPE] = "brook", *, options: BrookOptions) ->
 def talk(path: Path, options: ChatOptions) -> None:
     """A conversation at a terminal; otherwise the whole of stdin is one question, a greeting if it is empty."""
     from haina.apps.chat import chat_template
-    from haina.apps.terminal import Conversation, answer_once
+    from haina.apps.conversation import answer_once
+    from haina.apps.terminal import converse
 
     question = None if interactive(sys.stdin) else read_prompt()
     if question is not None and not question.strip():
@@ -250,7 +251,7 @@ def talk(path: Path, options: ChatOptions) -> None:
         note(say(f"(nothing on stdin; asked: {question})", f"（标准输入为空，改问：{question}）"))
     model = load(path, options)
     if question is None:
-        Conversation(model, options).run()
+        converse(model, options)
     else:
         chat_template(model)
         answer_once(model, question, RunOptions(**vars(options)))

@@ -13,17 +13,15 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_type_hints
+from typing import Any, get_type_hints
 
 from haina.apps.chat import Chat, Settings
+from haina.apps.conversation import Conversation
 from haina.apps.screen import columns, padded, tell
 from haina.apps.show import describe, table
 from haina.checkpoint.read_json import read_json_object
 from haina.options import ChatOptions
 from haina.wording import chinese, say, system_reason
-
-if TYPE_CHECKING:
-    from haina.apps.terminal import Conversation
 
 LARGEST_CONVERSATION_BYTES = 16 << 20
 SETTABLE = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty", "max_new_tokens", "seed", "stats")
