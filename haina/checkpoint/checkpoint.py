@@ -26,7 +26,6 @@ from haina.checkpoint.read_safetensors import SafetensorsWriter
 from haina.checkpoint.shards import plain_name, read_weights
 from haina.model.config import ModelConfig
 from haina.model.families import FAMILIES
-from haina.native.reference import quantize_rows
 from haina.text.tokenizer import Tokenizer
 from haina.wording import say
 
@@ -108,7 +107,7 @@ class Checkpoint:
                 raise _not_finite(self.folder, name)
             self._finite.add(name)
         if bits == 8 and len(raw.shape) == 2 and raw.dtype != "I8":
-            raw = _rounded(raw)
+            raw = raw.rounded()
         return _with_unit_rows(raw) if self._fold and name == HEAD else raw
 
     def tensors(self) -> Iterator[tuple[str, Raw]]:
@@ -188,15 +187,6 @@ def _start_bytes(path: Path, limit_bytes: int) -> bytes:
             return file.read(limit_bytes)
     except OSError as error:
         raise unreadable(path, error) from None
-
-
-def _rounded(raw: Raw) -> Raw:
-    """A matrix as int8 with one scale a row (native/reference.py)."""
-    data, scale = np.empty(raw.shape, np.int8), np.empty(raw.shape[0], np.float32)
-    for start, chunk in raw.row_chunks():
-        stop = start + chunk.shape[0]
-        data[start:stop], scale[start:stop] = quantize_rows(chunk.float32())
-    return Raw("I8", raw.shape, data.reshape(-1).view(np.uint8), scale)
 
 
 def _with_unit_rows(raw: Raw) -> Raw:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from haina.native.reference import quantize_rows
 from haina.wording import say, system_reason
 
 # Bytes of one element, by the names of safetensors.
@@ -91,6 +92,14 @@ class Raw:
         step = max(1, _CHUNK_BYTES // (4 * math.prod(self.shape[1:]) or 1))
         for start in range(0, self.shape[0], step):
             yield start, self.rows(start, min(start + step, self.shape[0]))
+
+    def rounded(self) -> Raw:
+        """A float matrix as int8 with one scale a row (native/reference.py), a few rows in float32 at a time."""
+        data, scale = np.empty(self.shape, np.int8), np.empty(self.shape[0], np.float32)
+        for start, chunk in self.row_chunks():
+            stop = start + chunk.shape[0]
+            data[start:stop], scale[start:stop] = quantize_rows(chunk.float32())
+        return Raw("I8", self.shape, data.reshape(-1).view(np.uint8), scale)
 
     def finite(self) -> bool:
         """Whether no element is NaN or infinite. Looks at the bits where they lie: no copy, no conversion.

@@ -25,12 +25,10 @@ from haina.wording import say
 
 Ids = Sequence[int]
 Part = tuple[list[int], int, Ids]  # what one row feeds: its pages, the position of the first id, the ids
-CHUNK_TOKENS = (
-    256  # of a prompt fed in one step, at most: others, progress and Ctrl-C wait no longer than this
-)
-CHUNK_MULTIPLY_ADDS = (
-    4 * 10**11
-)  # 30 tokens of a 13B: 8 s at 100 GFLOP/s. Matmul is no faster with more (measured)
+# Of a prompt, in one step: others, progress and Ctrl-C wait no longer than this. A larger model gets fewer
+# tokens: 30 with a 13B, 8 s at 100 GFLOP/s; the products are no faster with more (bench/native.py).
+CHUNK_TOKENS = 256
+CHUNK_MULTIPLY_ADDS = 4 * 10**11
 SCORE_TOKENS = 64  # whose logits are held at once: 32 MB with a vocabulary of 125,696
 DEFAULT_CACHE_BYTES = 256 << 20
 

@@ -17,9 +17,8 @@ from haina.engine.engine import chunk_tokens
 from haina.model.config import ModelConfig
 
 CACHE_ITEM_BYTES = 2  # keys and values are kept as F16
-PROCESS_BYTES = (
-    80 << 20
-)  # Python with NumPy, SentencePiece and prompt_toolkit; 58 MiB of `haina run` were measured
+# Python with NumPy, SentencePiece and prompt_toolkit; 58 MiB of `haina run` were measured
+PROCESS_BYTES = 80 << 20
 
 
 def weight_bytes(config: ModelConfig, *, item_bytes: int, bits: Literal[16, 8]) -> int:
@@ -42,10 +41,9 @@ def needed_bytes(config: ModelConfig, weight_bytes: int, *, tokens: int) -> int:
     """Bytes to answer with `tokens` tokens of context: the weights, the cache, one batch, and the process."""
     cache = tokens * config.kv_bytes_per_token(CACHE_ITEM_BYTES)
     widths = 8 * config.hidden_size + 3 * config.intermediate_size + 2 * tokens
-    batch = (
-        4 * min(chunk_tokens(config), tokens) * widths + 8 * 6 * config.vocab_size
-    )  # the sampler works in float64
-    return weight_bytes + cache + batch + PROCESS_BYTES
+    batch = 4 * min(chunk_tokens(config), tokens) * widths
+    sampler = 8 * 6 * config.vocab_size  # logits, weights, their order and their sums
+    return weight_bytes + cache + batch + sampler + PROCESS_BYTES
 
 
 def available_bytes() -> int | None:

@@ -22,7 +22,6 @@ from haina.data.pack import Rows, pack
 from haina.data.read import rows
 from haina.model.config import ModelConfig
 from haina.model.decoder import Decoder
-from haina.native.reference import quantize_rows
 from haina.options import TrainOptions
 from haina.text.messages import IGNORED, Message, Template, assemble_training, template_for
 from haina.text.tokenizer import Tokenizer
@@ -63,8 +62,6 @@ FAMOUS = set(
     毕竟西湖六月中 山外青山楼外楼 寒雨连江夜入吴 烟笼寒水月笼沙 煮豆持作羹 相见时难别亦难 君问归期未有期
     天街小雨润如酥 千里莺啼绿映红 独怜幽草涧边生 朱雀桥边野草花 春城无处不飞花 杨柳青青江水平""".split()
 )
-
-
 GENERATION = {
     "bos_token_id": 1,
     "eos_token_id": 2,
@@ -105,7 +102,8 @@ def publish(decoder: Decoder, folder: Path, destination: Path, *, files: Mapping
 
     files: what else belongs to it, by name: the card, the licence.
     """
-    tensors = ((name, rounded(p.detach().cpu().numpy())) for name, p in decoder.named_parameters())
+    weights = ((name, p.detach().cpu().numpy()) for name, p in decoder.named_parameters())
+    tensors = ((name, w if w.ndim == 1 else Raw.of(w).rounded()) for name, w in weights)
     wire = (folder / "tokenizer.model").read_bytes()
     save(
         destination,
@@ -116,13 +114,6 @@ def publish(decoder: Decoder, folder: Path, destination: Path, *, files: Mapping
         source=SOURCE,
         files=files,
     )
-
-
-def rounded(weight: np.ndarray) -> np.ndarray | Raw:
-    if weight.ndim == 1:
-        return weight
-    data, scale = quantize_rows(weight)
-    return Raw("I8", weight.shape, data.view(np.uint8).reshape(-1), scale)
 
 
 def vocabulary(data: Path, folder: Path) -> Tokenizer:
