@@ -7,25 +7,31 @@ GIL is released during a call. N fed tokens of B rows, V vocabulary, D width; th
 
 from __future__ import annotations
 
+import ctypes
 import math
 import os
+import time
 from collections.abc import Mapping
-from ctypes import byref
+from ctypes import byref, c_int32, c_int64, c_void_p
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
-from haina.native.library import CCache, CLayer, CMatrix, CModel, CStep, library
+from haina.native.library import CCache, CInside, CLayer, CMatrix, CModel, CStep, library
+from haina.native.packing import DTYPE_NUMBERS, PACKED, packed_bytes
 from haina.wording import say
 
-Isa = Literal["best", "generic", "avx2", "avx512"]
+CacheDtype = Literal["F32", "F16", "BF16", "I8"]
+Isa = Literal["best", "generic", "avx2", "avx512", "avxvnni", "neon"]
 
 MAX_PAGE_TOKENS = 256
+PAGE_STEP = 16  # the tokens of a page are a multiple of it
 MAX_THREADS = 1024
-DTYPES = {"F32": 0, "F16": 1, "BF16": 2, "I8": 3}
+DTYPES = {"F32": 0, "F16": 1, "BF16": 2, "I8": 3, **DTYPE_NUMBERS}
 ITEM_BYTES = {"F32": 4, "F16": 2, "BF16": 2, "I8": 1}
-ISAS: dict[Isa, int] = {"best": 0, "generic": 1, "avx2": 2, "avx512": 3}
+WEIGHT_DTYPES = ("F32", "F16", "BF16", *PACKED)
+ISAS: dict[Isa, int] = {"best": 0, "generic": 1, "avx2": 2, "avx512": 3, "avxvnni": 4, "neon": 5}
 
 
 def has_isa(isa: Isa) -> bool:
@@ -38,6 +44,18 @@ def usable_threads() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def read_bandwidth(*, threads: int | None = None, seconds: float = 0.5) -> float:
+    """Bytes a second that this machine reads from memory: the best pass over 256 MiB within `seconds`."""
+    data = np.ones(32 << 20, np.int64)
+    workers, best = c_int32(threads or usable_threads()), math.inf
+    end = time.perf_counter() + seconds
+    while math.isinf(best) or time.perf_counter() < end:
+        start = time.perf_counter()
+        check_status(library().haina_read(c_void_p(data.ctypes.data), c_int64(data.nbytes), workers))
+        best = min(best, time.perf_counter() - start)
+    return data.nbytes / best
 
 
 def check_status(status: int) -> None:
@@ -57,15 +75,13 @@ def refuse(name: str, why_en: str, why_zh: str) -> ValueError:
 class Matrix:
     """A weight matrix as it lies in memory or in a mapped file. [rows = outputs, cols = inputs], C order.
 
-    data:  uint8 [rows * cols * item bytes], aligned to the element.
-    scale: I8 only: float32 [rows]; the weight is i8 * scale[row].
+    data: uint8 [rows * cols * item bytes], aligned to the element; of W8 and W4 [packed_bytes], docs/formats.md.
     """
 
     dtype: str
     data: np.ndarray
     rows: int
     cols: int
-    scale: np.ndarray | None = None
 
     @classmethod
     def of(cls, array: np.ndarray) -> Matrix:
@@ -81,19 +97,16 @@ class Matrix:
 
     def c(self, name: str = "matrix") -> CMatrix:
         """The C struct; `self` must outlive it. ValueError naming `name` if the bytes are not what is claimed."""
-        if self.dtype not in DTYPES:
-            raise refuse(
-                name, f"dtype {self.dtype} is not one of {', '.join(DTYPES)}", f"不支持的类型 {self.dtype}"
-            )
-        item_bytes = ITEM_BYTES[self.dtype]
-        vector(name, self.data, np.uint8, self.rows * self.cols * item_bytes)
+        if self.dtype not in WEIGHT_DTYPES:
+            known = ", ".join(WEIGHT_DTYPES)
+            raise refuse(name, f"dtype {self.dtype} is not one of {known}", f"不支持的类型 {self.dtype}")
+        item_bytes = ITEM_BYTES.get(self.dtype, 1)
         if self.rows < 1 or self.cols < 1 or self.data.ctypes.data % item_bytes:
             raise refuse(name, "empty, or not aligned to its elements", "矩阵为空，或未按元素大小对齐")
-        if (self.scale is not None) != (self.dtype == "I8"):
-            raise refuse(name, "I8 needs a scale, other types have none", "I8 必须有 scale，其他类型不得有")
-        if self.scale is not None:
-            vector(f"{name}.scale", self.scale, np.float32, self.rows)
-        return CMatrix(self.data.ctypes.data, pointer(self.scale), self.rows, self.cols, DTYPES[self.dtype])
+        plain_bytes = self.rows * self.cols * item_bytes
+        n_bytes = packed_bytes(self.dtype, self.rows, self.cols) if self.dtype in PACKED else plain_bytes
+        vector(name, self.data, np.uint8, n_bytes)
+        return CMatrix(self.data.ctypes.data, self.rows, self.cols, DTYPES[self.dtype])
 
 
 def vector(name: str, array: Any, dtype: type[np.generic], size: int | None = None) -> np.ndarray:
@@ -227,32 +240,59 @@ class NativeModel:
 
 
 class NativeCache:
-    """Pages of keys and values for all layers of a model, F32 or F16. Memory is taken as pages are written.
+    """Pages of keys and values for all layers of a model. Memory is taken as pages are written.
 
+    keys [layers, pages, K, E, page_tokens], values [layers, pages, K, page_tokens, E], stored as CACHE_DTYPES says;
+    key_scale, value_scale [layers, pages, K, page_tokens], float32, for I8 alone.
+    page_tokens: a multiple of PAGE_STEP up to MAX_PAGE_TOKENS.
     ValueError for sizes out of range or more memory than the machine can promise.
     """
 
-    def __init__(self, model: NativeModel, *, pages: int, page_tokens: int = 32, dtype: str = "F32"):
-        if not 0 < pages < 1 << 31 or not 0 < page_tokens <= MAX_PAGE_TOKENS or dtype not in ("F32", "F16"):
+    def __init__(self, model: NativeModel, *, pages: int, page_tokens: int = 32, dtype: CacheDtype = "F32"):
+        good = 0 < page_tokens <= MAX_PAGE_TOKENS and page_tokens % PAGE_STEP == 0 and dtype in CACHE_DTYPES
+        if not good or not 0 < pages < 1 << 31:
+            sizes, known = f"{PAGE_STEP}, {2 * PAGE_STEP}, …, {MAX_PAGE_TOKENS}", ", ".join(CACHE_DTYPES)
             raise refuse(
                 "NativeCache",
-                f"{pages} pages of {page_tokens} tokens in {dtype}; pages hold 1 to {MAX_PAGE_TOKENS}, in F32 or F16",
-                f"{pages} 页，每页 {page_tokens} 个词元，类型 {dtype}；限 1 至 {MAX_PAGE_TOKENS} 个，F32 或 F16",
+                f"{pages} pages of {page_tokens} tokens in {dtype}; pages hold {sizes}, in {known}",
+                f"{pages} 页，每页 {page_tokens} 个词元，类型 {dtype}；每页限 {sizes} 个，类型限 {known}",
             )
-        self.pages, self.page_tokens = pages, page_tokens
-        shape = (model.layers, pages, model.K, page_tokens, model.E)
-        self.nbytes = 2 * math.prod(shape) * ITEM_BYTES[dtype]
+        self.pages, self.page_tokens, self.dtype = pages, page_tokens, dtype
+        self.shape = (model.layers, pages, model.K, page_tokens, model.E)
+        *outer, _, _ = self.shape
+        self.nbytes = 2 * math.prod(self.shape) * ITEM_BYTES[dtype]
+        if dtype == "I8":
+            self.nbytes += 2 * math.prod(self.shape[:4]) * 4
         try:
-            self.keys, self.values = (
-                np.zeros(shape, np.float32 if dtype == "F32" else np.float16) for _ in "kv"
-            )
+            self.keys = _zeros((*outer, model.E, page_tokens), CACHE_DTYPES[dtype])
+            self.values = _zeros(self.shape, CACHE_DTYPES[dtype])
+            scaled = self.shape[:4] if dtype == "I8" else (0,)
+            self.key_scale, self.value_scale = _zeros(scaled, np.float32), _zeros(scaled, np.float32)
         except (MemoryError, ValueError):
             raise refuse(
                 "NativeCache",
                 f"{self.nbytes / 1e9:.1f} GB of keys and values do not fit in memory; ask for a shorter context",
                 f"键值缓存需 {self.nbytes / 1e9:.1f} GB，内存不足；请缩短上下文",
             ) from None
-        self.c = CCache(self.keys.ctypes.data, self.values.ctypes.data, pages, page_tokens, DTYPES[dtype])
+        arrays = (self.keys, self.values, self.key_scale, self.value_scale)
+        pointers = (pointer(array) if array.size else None for array in arrays)
+        self.c = CCache(*pointers, pages, page_tokens, DTYPES[dtype])
+
+
+CACHE_DTYPES: dict[CacheDtype, type[np.generic]] = {
+    "F32": np.float32,
+    "F16": np.float16,
+    "BF16": np.uint16,
+    "I8": np.int8,
+}
+
+
+def _zeros(shape: tuple[int, ...], dtype: type[np.generic]) -> np.ndarray:
+    """np.zeros that begins at a cache line, so that no vector lies across two."""
+    n_bytes, line = math.prod(shape) * np.dtype(dtype).itemsize, 64
+    memory = np.zeros(n_bytes + line, np.uint8)
+    start = -memory.ctypes.data % line
+    return memory[start : start + n_bytes].view(dtype).reshape(shape)
 
 
 def forward(
@@ -293,6 +333,39 @@ def forward(
     return logits_MV if hidden is None else (logits_MV, hidden_MD)
 
 
+@dataclass(frozen=True)
+class Inside:
+    """What the products of a model's last layer are given, and the state after it; float32, N fed tokens."""
+
+    attention: np.ndarray  # [N, D]: the input of q_proj, k_proj, v_proj
+    wo: np.ndarray  # [N, H*E]: of o_proj
+    ffn: np.ndarray  # [N, D]: of gate_proj, up_proj
+    down: np.ndarray  # [N, F]: of down_proj
+    state: np.ndarray  # [N, D]: before the last norm
+
+
+def inside(
+    model: NativeModel,
+    cache: NativeCache,
+    *,
+    ids: np.ndarray,
+    at: np.ndarray,
+    row_start_B1: np.ndarray,
+    pages: np.ndarray,
+    page_start_B1: np.ndarray,
+    threads: int | None = None,
+) -> Inside:
+    """Run the network as `forward` does, without the head, and look into its last layer."""
+    step = make_step(model, cache, ids, at, row_start_B1, pages, page_start_B1, threads, "best")
+    widths = (model.D, model.H * model.E, model.D, model.F, model.D)
+    found = Inside(*(np.empty((ids.size, width), np.float32) for width in widths))
+    seen = CInside(*(pointer(array) for array in vars(found).values()))
+    step.inside = ctypes.pointer(seen)
+    if ids.size:
+        check_status(library().haina_forward(byref(model.c), byref(cache.c), byref(step)))
+    return found
+
+
 def make_step(
     model: NativeModel,
     cache: NativeCache,
@@ -305,7 +378,7 @@ def make_step(
     isa: Isa,
 ) -> CStep:
     """The C step without outputs, every index checked. The arrays must outlive it."""
-    if cache.keys.shape != (model.layers, cache.pages, model.K, cache.page_tokens, model.E):
+    if cache.shape != (model.layers, cache.pages, model.K, cache.page_tokens, model.E):
         raise refuse("cache", "was made for another model", "缓存属于另一个模型")
     in_range("ids", vector("ids", ids, np.int32), model.V)
     in_range("at", vector("at", at, np.int32, ids.size), 1 << 30)

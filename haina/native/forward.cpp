@@ -15,7 +15,7 @@ class Forward {
         : hands_(hands), model_(model), cache_(cache), step_(step), D(model.width),
           HE(int64_t(model.heads) * model.head_width), KE(int64_t(model.key_heads) * model.head_width),
           F(model.ffn), N(step.row_start[step.rows]), x_ND(N * D), norm_ND(N * D), q_NHE(N * HE), k_NKE(N * KE),
-          v_NKE(N * KE), y_NHE(N * HE), gate_NF(N * F), up_NF(N * F), cos_NR(N * model.rotary / 2),
+          v_NKE(N * KE), y_NHE(N * HE), gate_NF(N * F), cos_NR(N * model.rotary / 2),
           sin_NR(N * model.rotary / 2) {}
 
     void run() {
@@ -25,6 +25,7 @@ class Forward {
             attention(model_.layer[i], i);
             feed_forward(model_.layer[i]);
         }
+        show(&haina_inside::state, x_ND, N * D);
         const Buffer<float> wanted_MD(step_.wanted * D);
         last_norm(step_.want, step_.wanted, wanted_MD);
         multiply(hands_, wanted_MD, step_.wanted, {{model_.head, nullptr, step_.logits}});
@@ -32,45 +33,57 @@ class Forward {
     }
 
   private:
-    // A row of the embedding is a blend of one row with weight 1, or its scale.
+    // A row of the embedding is a blend of one row with weight 1.
     void embed() {
         const haina_matrix& w = model_.embedding;
         hands_.share_ranges(N, D, [&](int64_t first, int64_t last) {
             for (int64_t n = first; n < last; n++) {
                 const int64_t id = step_.ids[n];
+                if (packed(w.dtype)) {
+                    packed_row(w, id, x_ND + n * D);
+                    continue;
+                }
                 const char* row = static_cast<const char*>(w.data) + id * D * int64_t(element_bytes(w.dtype));
-                const float weight = w.scale ? w.scale[id] : 1;
-                memset(x_ND + n * D, 0, size_t(D) * sizeof(float));
-                hands_.kernels.blend({w.dtype, row, &weight, 1, D, 1, x_ND + n * D});
+                const float one = 1;
+                const int32_t seen = 1;
+                float* const x = x_ND + n * D;
+                memset(x, 0, size_t(D) * sizeof(float));
+                hands_.kernels.blend({w.dtype, row, row, &one, &one, &seen, 1, 1, D, &x});
             }
         });
     }
 
     void attention(const haina_layer& layer, int32_t i) {
         norm(layer.attention_norm);
+        show(&haina_inside::attention, norm_ND, N * D);
         multiply(hands_, norm_ND, N,
                  {{layer.wq, layer.bq, q_NHE}, {layer.wk, layer.bk, k_NKE}, {layer.wv, layer.bv, v_NKE}});
         hands_.share_ranges(N, 4 * (HE + KE), [&](int64_t first, int64_t last) {
             place(q_NHE, model_.heads, layer.q_norm, first, last);
             place(k_NKE, model_.key_heads, layer.k_norm, first, last);
         });
-        store(i);
+        store(hands_, model_, cache_, step_, i, k_NKE, v_NKE);   // before any query of this layer looks at them
         attend(hands_, model_, cache_, step_, i, q_NHE, y_NHE);
+        show(&haina_inside::wo, y_NHE, N * HE);
         multiply(hands_, y_NHE, N, {{layer.wo, nullptr, x_ND, true}});
     }
 
     void feed_forward(const haina_layer& layer) {
         norm(layer.ffn_norm);
-        multiply(hands_, norm_ND, N, {{layer.gate, nullptr, gate_NF}, {layer.up, nullptr, up_NF}});
-        hands_.share_ranges(N * F, 16, [&](int64_t first, int64_t last) {
-            haina_silu_mul(gate_NF + first, up_NF + first, last - first, gate_NF + first);
-        });
+        show(&haina_inside::ffn, norm_ND, N * D);
+        multiply(hands_, norm_ND, N, {{layer.up, nullptr, gate_NF, false, &layer.gate}});
+        show(&haina_inside::down, gate_NF, N * F);
         multiply(hands_, gate_NF, N, {{layer.down, nullptr, x_ND, true}});
+    }
+
+    // Every layer writes there; what stays is the last one's.
+    void show(float* haina_inside::*where, const float* from, int64_t count) {
+        if (step_.inside) memcpy(step_.inside->*where, from, size_t(count) * sizeof(float));
     }
 
     void norm(const float* weight) {
         hands_.share_ranges(N, D, [&](int64_t first, int64_t last) {
-            haina_rms_norm(x_ND + first * D, weight, model_.eps, last - first, D, norm_ND + first * D);
+            hands_.kernels.rms_norm(x_ND + first * D, weight, model_.eps, last - first, D, norm_ND + first * D);
         });
     }
 
@@ -78,36 +91,14 @@ class Forward {
     void place(float* x, int32_t heads, const float* weight, int64_t first, int64_t last) {
         const int64_t width = int64_t(heads) * model_.head_width, half = model_.rotary / 2;
         float* from = x + first * width;
-        if (weight) haina_rms_norm(from, weight, model_.eps, (last - first) * heads, model_.head_width, from);
+        if (weight) hands_.kernels.rms_norm(from, weight, model_.eps, (last - first) * heads, model_.head_width, from);
         haina_rotate(from, cos_NR + first * half, sin_NR + first * half, last - first, heads, model_.head_width,
                      model_.rotary);
     }
 
-    // Keys and values of all fed tokens into their slots, before any query of this layer looks at them.
-    void store(int32_t layer) {
-        hands_.share(step_.rows, 2 * N * KE, [&](int64_t b) {
-            for (int64_t n = step_.row_start[b]; n < step_.row_start[b + 1]; n++) {
-                const int32_t at = step_.at[n], page = page_of(step_, cache_, int32_t(b), at);
-                for (int32_t k = 0; k < model_.key_heads; k++) {
-                    const int64_t to = slot_offset(model_, cache_, layer, page, k, at % cache_.page_tokens);
-                    const int64_t from = n * KE + int64_t(k) * model_.head_width;
-                    keep(k_NKE + from, cache_.keys, to);
-                    keep(v_NKE + from, cache_.values, to);
-                }
-            }
-        });
-    }
-
-    void keep(const float* from, void* slots, int64_t to) {
-        if (cache_.dtype == HAINA_F16)
-            haina_half(from, model_.head_width, static_cast<uint16_t*>(slots) + to);
-        else
-            memcpy(static_cast<float*>(slots) + to, from, size_t(model_.head_width) * sizeof(float));
-    }
-
     void last_norm(const int32_t* which, int64_t count, float* y) {
         for (int64_t m = 0; m < count; m++)
-            haina_rms_norm(x_ND + which[m] * D, model_.norm, model_.eps, 1, D, y + m * D);
+            hands_.kernels.rms_norm(x_ND + which[m] * D, model_.norm, model_.eps, 1, D, y + m * D);
     }
 
     const Hands& hands_;
@@ -115,7 +106,7 @@ class Forward {
     const haina_cache& cache_;
     const haina_step& step_;
     const int64_t D, HE, KE, F, N;
-    const Buffer<float> x_ND, norm_ND, q_NHE, k_NKE, v_NKE, y_NHE, gate_NF, up_NF, cos_NR, sin_NR;
+    const Buffer<float> x_ND, norm_ND, q_NHE, k_NKE, v_NKE, y_NHE, gate_NF, cos_NR, sin_NR;
 };
 
 }  // namespace
@@ -138,13 +129,16 @@ bool valid(const haina_model* m) {
 
 bool valid(const haina_cache* c) {
     return c && c->keys && c->values && c->pages > 0 && c->page_tokens > 0 &&
-           c->page_tokens <= HAINA_MAX_PAGE_TOKENS && (c->dtype == HAINA_F32 || c->dtype == HAINA_F16);
+           c->page_tokens <= HAINA_MAX_PAGE_TOKENS && c->page_tokens % HAINA_PAGE_STEP == 0 && c->dtype >= HAINA_F32 &&
+           c->dtype <= HAINA_I8 && (c->dtype != HAINA_I8 || (c->key_scale && c->value_scale));
 }
+
+bool valid(const haina_inside& i) { return i.attention && i.wo && i.ffn && i.down && i.state; }
 
 bool valid(const haina_step* s) {
     return s && s->ids && s->at && s->row_start && s->pages && s->page_start && s->rows > 0 && s->wanted >= 0 &&
            s->wanted_hidden >= 0 && (!s->wanted || (s->want && s->logits)) &&
-           (!s->wanted_hidden || (s->want_hidden && s->hidden));
+           (!s->wanted_hidden || (s->want_hidden && s->hidden)) && (!s->inside || valid(*s->inside));
 }
 
 }  // namespace haina

@@ -36,22 +36,24 @@
 extern "C" {
 #endif
 
-#define HAINA_ABI 1              /* raised whenever a struct or a signature below changes */
+#define HAINA_ABI 2              /* raised whenever a struct or a signature below changes */
 #define HAINA_MAX_PAGE_TOKENS 256
+#define HAINA_PAGE_STEP 16       /* the tokens of a page are a multiple of it */
 #define HAINA_MAX_THREADS 1024
 
 enum haina_status { HAINA_OK = 0, HAINA_NO_MEMORY = 1, HAINA_BAD_ARGUMENT = 2 };
 
-/* Of weights all four; of keys and values the first two. BF16 is the upper half of an F32. */
-enum haina_dtype { HAINA_F32 = 0, HAINA_F16 = 1, HAINA_BF16 = 2, HAINA_I8 = 3 };
+/* BF16 is the upper half of an F32. Of weights all but I8; of keys and values the first four. W8 and W4 are packed:
+ * docs/formats.md. A product with a packed matrix rounds x to int8, 128 columns of a token at a time. */
+enum haina_dtype { HAINA_F32 = 0, HAINA_F16 = 1, HAINA_BF16 = 2, HAINA_I8 = 3, HAINA_W8 = 4, HAINA_W4 = 5 };
 
-/* Instruction sets. AVX2 means AVX2 + FMA + F16C; AVX512 means AVX-512 F beside them. */
-enum haina_isa { HAINA_BEST = 0, HAINA_GENERIC = 1, HAINA_AVX2 = 2, HAINA_AVX512 = 3 };
+/* Instruction sets. AVX2 means AVX2 + FMA + F16C; AVXVNNI is AVX-VNNI beside them, AVX512 is AVX-512 F, BW, VL and
+ * VNNI. NEON means Armv8.2 with the dot product. Products with packed matrices have the same bits in all of them. */
+enum haina_isa { HAINA_BEST = 0, HAINA_GENERIC = 1, HAINA_AVX2 = 2, HAINA_AVX512 = 3, HAINA_AVXVNNI = 4, HAINA_NEON = 5 };
 
-/* A matrix [rows = outputs, cols = inputs]. The weight is data[r, c], or data[r, c] * scale[r] for I8. */
+/* A matrix [rows = outputs, cols = inputs]: data[r, c], or packed. */
 typedef struct haina_matrix {
     const void *data;
-    const float *scale;          /* [rows] for I8, else NULL */
     int64_t rows, cols;
     int32_t dtype;
     int32_t reserved;            /* 0 */
@@ -82,13 +84,28 @@ typedef struct haina_model {
     haina_matrix head;           /* [V, D]; tied: the same matrix again */
 } haina_model;
 
-/* Keys (rotated) and values of all layers in pages of page_tokens slots. Unwritten slots are never used. */
+/* Keys (rotated) and values of all layers in pages of page_tokens slots. Unwritten slots are never used. The keys of
+ * a page lie with slots innermost: a vector of slots is multiplied by one element of a query.
+ * F16 and BF16 round to nearest even (F16: beyond 65504 to infinity). I8 is scale·(-127 .. 127) with the scale
+ * max|x| / 127 of its slot and key head; a NaN or infinity makes its slot and head NaN. */
 typedef struct haina_cache {
-    void *keys, *values;         /* [layers, pages, K, page_tokens, E] each */
-    int32_t pages, page_tokens;  /* 1 <= page_tokens <= HAINA_MAX_PAGE_TOKENS */
-    int32_t dtype;               /* HAINA_F32 or HAINA_F16 (rounded to nearest even; beyond 65504: infinity) */
+    void *keys;                  /* [layers, pages, K, E, page_tokens] */
+    void *values;                /* [layers, pages, K, page_tokens, E] */
+    float *key_scale;            /* [layers, pages, K, page_tokens] for I8, else NULL */
+    float *value_scale;          /* the same */
+    int32_t pages, page_tokens;  /* page_tokens: a multiple of HAINA_PAGE_STEP up to HAINA_MAX_PAGE_TOKENS */
+    int32_t dtype;               /* HAINA_F32, _F16, _BF16 or _I8 */
     int32_t reserved;            /* 0 */
 } haina_cache;
+
+/* What the products of the last layer are given, and the state after it: what calibration looks at. */
+typedef struct haina_inside {
+    float *attention;            /* out [N, D]: the input of wq, wk and wv */
+    float *wo;                   /* out [N, H*E] */
+    float *ffn;                  /* out [N, D]: the input of gate and up */
+    float *down;                 /* out [N, F] */
+    float *state;                /* out [N, D]: before the last norm */
+} haina_inside;
 
 /* A ragged batch. Row b feeds tokens row_start[b] .. row_start[b+1]-1 of ids and at, and owns the pages
  * page_start[b] .. page_start[b+1]-1 of `pages`: its position p is slot p % page_tokens of its page
@@ -104,6 +121,7 @@ typedef struct haina_step {
     const int32_t *want_hidden;  /* [wanted_hidden]: fed tokens whose state after the last norm to return */
     float *logits;               /* out [wanted, V] */
     float *hidden;               /* out [wanted_hidden, D] */
+    const haina_inside *inside;  /* or NULL */
     int32_t rows;                /* B */
     int32_t wanted, wanted_hidden;
     int32_t threads;             /* 1 .. HAINA_MAX_THREADS, the caller among them */
@@ -129,8 +147,17 @@ HAINA_API int haina_forward(const haina_model *model, const haina_cache *cache, 
 HAINA_API int haina_matmul(const haina_matrix *w, const float *bias, const float *x, int64_t tokens, float *y,
                            int32_t threads, int32_t isa);
 
+/* Packs w [rows, cols] as W8 or W4 into out (packing.py: packed_bytes); importance [cols] or NULL. The values must be
+ * finite. The bytes do not depend on threads or the instruction set. */
+HAINA_API int haina_pack(int32_t dtype, const float *w, int64_t rows, int64_t cols, const float *importance, void *out,
+                         int32_t threads);
+
+/* Reads `bytes` at data once with so many threads and does nothing with them: for measuring how fast memory is. */
+HAINA_API int haina_read(const void *data, int64_t bytes, int32_t threads);
+
 /* y = x / sqrt(mean(x²) + eps) · weight for each row of x [rows, width]; weight [width]. y may be x. */
-HAINA_API int haina_rms_norm(const float *x, const float *weight, float eps, int64_t rows, int64_t width, float *y);
+HAINA_API int haina_rms_norm(const float *x, const float *weight, float eps, int64_t rows, int64_t width, float *y,
+                             int32_t isa);
 
 /* cos and sin [tokens, rotary/2] of the angles at·theta^(-2i/rotary), rounded once from double. */
 HAINA_API int haina_angles(const int32_t *at, int64_t tokens, int32_t rotary, double theta, float *cos, float *sin);
@@ -140,10 +167,11 @@ HAINA_API int haina_rotate(float *x, const float *cos, const float *sin, int64_t
                            int32_t head_width, int32_t rotary);
 
 /* y = silu(gate)·up over `count` floats; y may be gate or up. silu(a) = a / (1 + exp(-a)). */
-HAINA_API int haina_silu_mul(const float *gate, const float *up, int64_t count, float *y);
+HAINA_API int haina_silu_mul(const float *gate, const float *up, int64_t count, float *y, int32_t isa);
 
-/* Rounds float to the nearest half (ties to even), as the cache stores it. */
-HAINA_API int haina_half(const float *x, int64_t count, uint16_t *y);
+/* Keys and values [N, K, E] of one layer into the slots of `step` (its rows, at, pages, threads, isa). */
+HAINA_API int haina_store(const haina_model *model, const haina_cache *cache, const haina_step *step, int32_t layer,
+                          const float *keys, const float *values);
 
 /* Attention of one layer: q [N, H, E] against the pages of `step` (its rows, at, pages, threads, isa), with the
  * sizes and slopes of `model`. y [N, H, E] = softmax(q·k / sqrt(E) + slope·(j - i)) · v, over slots 0 .. i.

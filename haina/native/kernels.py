@@ -42,12 +42,13 @@ def matmul(
     return y
 
 
-def rms_norm(x: np.ndarray, weight: np.ndarray, eps: float) -> np.ndarray:
+def rms_norm(x: np.ndarray, weight: np.ndarray, eps: float, *, isa: Isa = "best") -> np.ndarray:
     """x / sqrt(mean(x²) + eps) · weight for each row of x [rows, width]."""
     assert x.ndim == 2 and weight.shape == x.shape[1:]
     y = np.empty_like(x)
     rows, width = map(c_int64, x.shape)
-    check_status(library().haina_rms_norm(_p(x), _p(weight), c_float(eps), rows, width, _p(y)))
+    args = (_p(x), _p(weight), c_float(eps), rows, width, _p(y), c_int32(ISAS[isa]))
+    check_status(library().haina_rms_norm(*args))
     return y
 
 
@@ -69,19 +70,34 @@ def rotate(x: np.ndarray, cos: np.ndarray, sin: np.ndarray) -> np.ndarray:
     return y
 
 
-def silu_mul(gate: np.ndarray, up: np.ndarray) -> np.ndarray:
+def silu_mul(gate: np.ndarray, up: np.ndarray, *, isa: Isa = "best") -> np.ndarray:
     """silu(gate) · up."""
     assert gate.shape == up.shape
     y = np.empty_like(gate)
-    check_status(library().haina_silu_mul(_p(gate), _p(up), c_int64(gate.size), _p(y)))
+    args = (_p(gate), _p(up), c_int64(gate.size), _p(y), c_int32(ISAS[isa]))
+    check_status(library().haina_silu_mul(*args))
     return y
 
 
-def half(x: np.ndarray) -> np.ndarray:
-    """float16, rounded as the cache rounds: to nearest, ties to even."""
-    y = np.empty(x.shape, np.float16)
-    check_status(library().haina_half(_p(x), c_int64(x.size), _p(y, np.float16)))
-    return y
+def store(
+    model: NativeModel,
+    cache: NativeCache,
+    layer: int,
+    keys: np.ndarray,
+    values: np.ndarray,
+    *,
+    at: np.ndarray,
+    row_start_B1: np.ndarray,
+    pages: np.ndarray,
+    page_start_B1: np.ndarray,
+    threads: int = 1,
+    isa: Isa = "best",
+) -> None:
+    """Keys and values [N, K, E] into the slots of one layer of the cache."""
+    assert keys.shape == values.shape == (at.size, model.K, model.E) and 0 <= layer < model.layers
+    step = make_step(model, cache, np.zeros_like(at), at, row_start_B1, pages, page_start_B1, threads, isa)
+    args = (byref(model.c), byref(cache.c), byref(step), c_int32(layer))
+    check_status(library().haina_store(*args, _p(keys), _p(values)))
 
 
 def attention(

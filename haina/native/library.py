@@ -14,13 +14,12 @@ from pathlib import Path
 import haina.native
 from haina.wording import say
 
-ABI = 1  # HAINA_ABI of the header that this file repeats
+ABI = 2  # HAINA_ABI of the header that this file repeats
 
 
 class CMatrix(Structure):
     _fields_ = (
         ("data", c_void_p),
-        ("scale", c_void_p),
         ("rows", c_int64),
         ("cols", c_int64),
         ("dtype", c_int32),
@@ -56,11 +55,17 @@ class CCache(Structure):
     _fields_ = (
         ("keys", c_void_p),
         ("values", c_void_p),
+        ("key_scale", c_void_p),
+        ("value_scale", c_void_p),
         ("pages", c_int32),
         ("page_tokens", c_int32),
         ("dtype", c_int32),
         ("reserved", c_int32),
     )
+
+
+class CInside(Structure):
+    _fields_ = tuple((name, c_void_p) for name in ("attention", "wo", "ffn", "down", "state"))
 
 
 class CStep(Structure):
@@ -71,6 +76,7 @@ class CStep(Structure):
         ),
         ("logits", c_void_p),
         ("hidden", c_void_p),
+        ("inside", POINTER(CInside)),
         *((name, c_int32) for name in ("rows", "wanted", "wanted_hidden", "threads", "isa", "reserved")),
     )
 

@@ -1,54 +1,124 @@
-// matmul.cpp - a multiplication shared out over threads. The tile loops are in matmul.h.
+// matmul.cpp - multiplications shared out over threads. The tile loops are in matmul.h and packed.h.
+#include <cstring>
+
 #include "ops.h"
 
 namespace haina {
 namespace {
 
 // What a thread takes at a time: so many rows of weights, which stay in its L2 cache, times so many tokens.
-constexpr int64_t UNIT_ROWS = 32;
-constexpr int64_t UNIT_TOKENS = 48;   // a multiple of every Isa::tokens
+constexpr int64_t UNIT_ROWS = BLOCK_ROWS;
+constexpr int64_t UNIT_TOKENS = 48;           // a multiple of every Isa::tokens
+constexpr int64_t UNIT_TOKENS_PACKED = 96;    // unpacking is shared by more
+constexpr int64_t WORTH_READING_ON = 8;       // few tokens: blocks that lie one behind another go to one thread
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
-// Rows from `row` on and tokens from `token` on, at most a unit of each.
-Product unit_of(const Output& out, const float* x, int64_t tokens, int64_t row, int64_t token) {
-    const haina_matrix& w = out.w;
-    const char* data = static_cast<const char*>(w.data);
-    Product p;
-    p.dtype = w.dtype;
-    p.w = data + row * w.cols * int64_t(element_bytes(w.dtype));
-    p.scale = w.dtype == HAINA_I8 ? w.scale + row : nullptr;
-    p.bias = out.bias ? out.bias + row : nullptr;
-    p.x = x + token * w.cols;
-    p.y = out.y + token * w.rows + row;
-    p.w_stride = p.x_stride = p.cols = w.cols;
-    p.y_stride = w.rows;
-    p.rows = w.rows - row < UNIT_ROWS ? w.rows - row : UNIT_ROWS;
-    p.tokens = tokens - token < UNIT_TOKENS ? tokens - token : UNIT_TOKENS;
-    p.add = out.add;
-    return p;
+// The tokens of one call; `pieces` are the same rounded, if a matrix is packed.
+struct Input {
+    const float* x;
+    const Piece* pieces;
+    int64_t tokens;
+};
+
+// 32 rows from `row` on times `tokens` tokens from `token` on; sums [tokens, 32], without bias.
+void sums_of(const Hands& hands, const haina_matrix& w, const Input& in, int64_t row, int64_t token, int64_t tokens,
+             float* sums) {
+    if (packed(w.dtype)) {
+        const uint8_t* block = static_cast<const uint8_t*>(w.data) + row / BLOCK_ROWS * packed_block_bytes(w);
+        hands.kernels.multiply_packed({w.dtype, block, in.pieces + token, in.tokens, w.cols, tokens, sums});
+        return;
+    }
+    const char* data = static_cast<const char*>(w.data) + row * w.cols * int64_t(element_bytes(w.dtype));
+    hands.kernels.multiply({w.dtype, data, w.cols, nullptr, nullptr, in.x + token * w.cols, w.cols, sums, UNIT_ROWS,
+                            smaller(UNIT_ROWS, w.rows - row), w.cols, tokens, false});
+}
+
+void unit(const Hands& hands, const Output& out, const Input& in, int64_t row, int64_t token, int64_t tokens) {
+    float sums[UNIT_TOKENS_PACKED * UNIT_ROWS], gate[UNIT_TOKENS_PACKED * UNIT_ROWS];
+    const int64_t rows = smaller(UNIT_ROWS, out.w.rows - row);
+    sums_of(hands, out.w, in, row, token, tokens, sums);
+    if (out.gate) sums_of(hands, *out.gate, in, row, token, tokens, gate);
+    for (int64_t t = 0; t < tokens; t++) {
+        float *from = sums + t * UNIT_ROWS, *y = out.y + (token + t) * out.w.rows + row;
+        if (out.bias)
+            for (int64_t r = 0; r < rows; r++) from[r] += out.bias[row + r];
+        if (out.gate)
+            hands.kernels.silu_mul(gate + t * UNIT_ROWS, from, rows, y);
+        else if (out.add)
+            for (int64_t r = 0; r < rows; r++) y[r] += from[r];
+        else
+            memcpy(y, from, size_t(rows) * sizeof(float));
+    }
+}
+
+// The rounded activations of all tokens: [chunks, tokens].
+void round_tokens(const Hands& hands, const float* x, int64_t cols, int64_t tokens, Piece* pieces) {
+    hands.share_ranges(tokens, cols, [&](int64_t first, int64_t last) {
+        for (int64_t t = first; t < last; t++) hands.kernels.round_token(x + t * cols, cols, pieces + t, tokens);
+    });
 }
 
 }  // namespace
 
 void multiply(const Hands& hands, const float* x, int64_t tokens, std::initializer_list<Output> outputs) {
-    const int64_t shares = ceil_div(tokens, UNIT_TOKENS);
-    int64_t units = 0, cost = 0;
+    bool rounded = false;
+    int64_t cost = 0;
     for (const Output& out : outputs) {
-        units += ceil_div(out.w.rows, UNIT_ROWS) * shares;
-        cost += out.w.rows * out.w.cols * tokens;
+        rounded = rounded || packed(out.w.dtype) || (out.gate && packed(out.gate->dtype));
+        cost += out.w.rows * out.w.cols * tokens * (out.gate ? 2 : 1);
     }
-    hands.share(units, cost, [&](int64_t unit) {
+    const int64_t cols = outputs.begin()->w.cols;
+    const Buffer<Piece> pieces(rounded ? ceil_div(cols, CHUNK_COLS) * tokens : 0);
+    if (rounded) round_tokens(hands, x, cols, tokens, pieces);
+    const Input in{x, pieces, tokens};
+
+    const int64_t unit_tokens = rounded ? UNIT_TOKENS_PACKED : UNIT_TOKENS, shares = ceil_div(tokens, unit_tokens);
+    const int64_t blocks = tokens > WORTH_READING_ON ? 1 : 4;
+    int64_t units = 0;
+    for (const Output& out : outputs) units += ceil_div(out.w.rows, UNIT_ROWS * blocks) * shares;
+    hands.share(units, cost, [&](int64_t i) {
         const Output* out = outputs.begin();
-        for (int64_t here; unit >= (here = ceil_div(out->w.rows, UNIT_ROWS) * shares); out++) unit -= here;
-        const int64_t row = unit / shares * UNIT_ROWS, token = unit % shares * UNIT_TOKENS;
-        hands.kernels.multiply(unit_of(*out, x, tokens, row, token));
+        for (int64_t here; i >= (here = ceil_div(out->w.rows, UNIT_ROWS * blocks) * shares); out++) i -= here;
+        const int64_t token = i % shares * unit_tokens, first = i / shares * UNIT_ROWS * blocks;
+        for (int64_t row = first; row < smaller(first + UNIT_ROWS * blocks, out->w.rows); row += UNIT_ROWS)
+            unit(hands, *out, in, row, token, smaller(unit_tokens, tokens - token));
     });
 }
 
+int64_t packed_block_bytes(const haina_matrix& w) {
+    const int64_t groups = ceil_div(w.cols, GROUP_COLS), chunks = ceil_div(w.cols, CHUNK_COLS);
+    return chunks * BLOCK_ROWS * 4 + groups * BLOCK_ROWS * (w.dtype == HAINA_W4 ? 17 : 32);
+}
+
+void packed_row(const haina_matrix& w, int64_t row, float* out) {
+    const bool four_bits = w.dtype == HAINA_W4;
+    const uint8_t* at = static_cast<const uint8_t*>(w.data) + row / BLOCK_ROWS * packed_block_bytes(w);
+    const int64_t r = row % BLOCK_ROWS;
+    for (int64_t from = 0; from < w.cols; from += CHUNK_COLS) {
+        const int64_t groups = ceil_div(smaller(CHUNK_COLS, w.cols - from), GROUP_COLS);
+        const uint8_t* weights = at + BLOCK_ROWS * 4 + (four_bits ? groups * BLOCK_ROWS : 0);
+        float scale;
+        memcpy(&scale, at + r * 4, 4);
+        for (int64_t i = 0; i < smaller(CHUNK_COLS, w.cols - from); i++) {
+            const int64_t g = i / GROUP_COLS, c = i % GROUP_COLS;
+            int32_t value;
+            if (four_bits) {
+                const uint8_t byte = weights[g * 512 + c / 8 * 128 + r * 4 + c % 4];
+                value = ((c % 8 < 4 ? byte & 15 : byte >> 4) - 8) * int8_t(at[BLOCK_ROWS * 4 + g * BLOCK_ROWS + r]);
+            } else {
+                value = int8_t(weights[g * 1024 + c / 4 * 128 + r * 4 + c % 4]);
+            }
+            out[from + i] = float(value) * scale;
+        }
+        at = weights + groups * (four_bits ? 512 : 1024);
+    }
+}
+
 bool valid(const haina_matrix& w, int64_t rows, int64_t cols) {
-    return w.data && w.rows == rows && w.cols == cols && rows > 0 && cols > 0 && w.dtype >= HAINA_F32 &&
-           w.dtype <= HAINA_I8 && (w.scale != nullptr) == (w.dtype == HAINA_I8);
+    const bool known = w.dtype >= HAINA_F32 && w.dtype <= HAINA_W4 && w.dtype != HAINA_I8;
+    return w.data && w.rows == rows && w.cols == cols && rows > 0 && cols > 0 && known;
 }
 
 }  // namespace haina
@@ -58,4 +128,35 @@ extern "C" int haina_matmul(const haina_matrix* w, const float* bias, const floa
     using namespace haina;
     if (!w || !x || !y || tokens < 0 || !valid(*w, w->rows, w->cols)) return HAINA_BAD_ARGUMENT;
     return guarded(threads, isa, [&](const Hands& hands) { multiply(hands, x, tokens, {{*w, bias, y}}); });
+}
+
+extern "C" int haina_pack(int32_t dtype, const float* w, int64_t rows, int64_t cols, const float* importance, void* out,
+                          int32_t threads) {
+    using namespace haina;
+    if (!packed(dtype) || !w || !out || rows < 1 || cols < 1) return HAINA_BAD_ARGUMENT;
+    const haina_matrix shape{nullptr, rows, cols, dtype, 0};
+    return guarded(threads, HAINA_BEST, [&](const Hands& hands) {
+        hands.share(ceil_div(rows, BLOCK_ROWS), rows * cols * 64, [&](int64_t block) {
+            const int64_t row = block * BLOCK_ROWS;
+            hands.kernels.pack_block({dtype, w + row * cols, smaller(BLOCK_ROWS, rows - row), cols, importance,
+                                      static_cast<uint8_t*>(out) + block * packed_block_bytes(shape)});
+        });
+    });
+}
+
+extern "C" int haina_read(const void* data, int64_t bytes, int32_t threads) {
+    using namespace haina;
+    constexpr int64_t part = 1 << 20;
+    if (!data || bytes < 0) return HAINA_BAD_ARGUMENT;
+    return guarded(threads, HAINA_BEST, [&](const Hands& hands) {
+        hands.share(ceil_div(bytes, part), bytes, [&](int64_t i) {
+            typedef uint64_t Words __attribute__((vector_size(64), aligned(1)));
+            const char* at = static_cast<const char*>(data) + i * part;
+            const int64_t count = smaller(part, bytes - i * part) / int64_t(sizeof(Words));
+            Words sum{};
+            for (int64_t j = 0; j < count; j++) sum ^= reinterpret_cast<const Words*>(at)[j];
+            volatile uint64_t kept = sum[0] ^ sum[1] ^ sum[2] ^ sum[3] ^ sum[4] ^ sum[5] ^ sum[6] ^ sum[7];
+            (void)kept;
+        });
+    });
 }

@@ -21,8 +21,7 @@ namespace {
 struct Half { uint16_t bits; };
 struct Bfloat { uint16_t bits; };
 
-constexpr int BLOCK_ROWS = 32;         // rows whose accumulators are held at once
-constexpr int64_t CHUNK_COLS = 1024;   // columns of a tile before the next rows: its activations stay in L1
+constexpr int64_t STRIP_COLS = 1024;   // columns of a tile before the next rows: its activations stay in L1
 
 inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
@@ -32,6 +31,13 @@ typename Isa::Vector load_part(const Element* from, int64_t count) {
     Element lanes[Isa::width] = {};
     for (int64_t i = 0; i < count; i++) lanes[i] = from[i];
     return Isa::load(lanes);
+}
+
+template <class Isa>
+void store_part(float* to, typename Isa::Vector v, int64_t count) {
+    float lanes[Isa::width];
+    Isa::store(lanes, v);
+    for (int64_t i = 0; i < count; i++) to[i] = lanes[i];
 }
 
 // sum[r][t] += w[r, 0..cols) · x[t, 0..cols), in registers.
@@ -71,7 +77,7 @@ void block(const Product& p, int64_t row, int64_t rows, int64_t token) {
     const Weight* w = static_cast<const Weight*>(p.w) + row * p.w_stride;
     const float* x = p.x + token * p.x_stride;
     typename Isa::Vector sum[BLOCK_ROWS][TOKENS] = {};
-    const int64_t chunk = TOKENS == 1 ? p.cols : CHUNK_COLS;   // one token: read each row from end to end
+    const int64_t chunk = TOKENS == 1 ? p.cols : STRIP_COLS;   // one token: read each row from end to end
     for (int64_t c = 0; c < p.cols; c += chunk) {
         const int64_t cols = smaller(chunk, p.cols - c);
         int64_t r = 0;
@@ -117,49 +123,6 @@ void multiply(const Product& p) {
         case HAINA_F16: return multiply_as<Isa, Half>(p);
         case HAINA_BF16: return multiply_as<Isa, Bfloat>(p);
         default: return multiply_as<Isa, int8_t>(p);
-    }
-}
-
-// VECTORS vectors of y at once, so that each p[s] is spread over the lanes once for all of them.
-template <class Isa, class Element, int VECTORS>
-void strip(const Blend& b, int64_t e) {
-    typename Isa::Vector y[VECTORS];
-    for (int i = 0; i < VECTORS; i++) y[i] = Isa::mul(Isa::load(b.y + e + i * Isa::width), Isa::spread(b.keep));
-    const Element* v = static_cast<const Element*>(b.v) + e;
-    for (int64_t s = 0; s < b.slots; s++, v += b.width) {
-        const auto p = Isa::spread(b.p[s]);
-        for (int i = 0; i < VECTORS; i++) y[i] = Isa::madd(p, Isa::load(v + i * Isa::width), y[i]);
-    }
-    for (int i = 0; i < VECTORS; i++) Isa::store(b.y + e + i * Isa::width, y[i]);
-}
-
-template <class Isa, class Element>
-void strip_end(const Blend& b, int64_t e) {
-    const int64_t count = b.width - e;
-    auto y = Isa::mul(load_part<Isa>(b.y + e, count), Isa::spread(b.keep));
-    const Element* v = static_cast<const Element*>(b.v) + e;
-    for (int64_t s = 0; s < b.slots; s++, v += b.width)
-        y = Isa::madd(Isa::spread(b.p[s]), load_part<Isa>(v, count), y);
-    float lanes[Isa::width];
-    Isa::store(lanes, y);
-    for (int64_t i = 0; i < count; i++) b.y[e + i] = lanes[i];
-}
-
-template <class Isa, class Element>
-void blend_as(const Blend& b) {
-    int64_t e = 0;
-    for (; e + 4 * Isa::width <= b.width; e += 4 * Isa::width) strip<Isa, Element, 4>(b, e);
-    for (; e + Isa::width <= b.width; e += Isa::width) strip<Isa, Element, 1>(b, e);
-    if (e < b.width) strip_end<Isa, Element>(b, e);
-}
-
-template <class Isa>
-void blend(const Blend& b) {
-    switch (b.dtype) {
-        case HAINA_F32: return blend_as<Isa, float>(b);
-        case HAINA_F16: return blend_as<Isa, Half>(b);
-        case HAINA_BF16: return blend_as<Isa, Bfloat>(b);
-        default: return blend_as<Isa, int8_t>(b);
     }
 }
 

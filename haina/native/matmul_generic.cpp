@@ -1,51 +1,48 @@
-// matmul_generic.cpp - the tile loops for any machine: vectors of four floats in the portable notation of GCC and
-// Clang, which is SSE2 on every x86-64 and NEON on every 64-bit ARM.
-#include <string.h>
-#if defined(__aarch64__)
-#include <arm_neon.h>   // vfmaq_f32: the portable notation has no fused multiply-add
-#endif
-
-#include "matmul.h"
+// matmul_generic.cpp - the loops for any machine.
+#include "generic.h"
 
 namespace haina {
 namespace {
 
-struct Generic {
-    typedef float Vector __attribute__((vector_size(16)));
-    typedef uint32_t Bits __attribute__((vector_size(16)));
-    typedef int32_t Ints __attribute__((vector_size(16)));
-    static constexpr int width = 4;
-    static constexpr int tokens = 3;
+// Four columns of four rows, byte by byte.
+struct GenericRows {
+    typedef int32_t Vector __attribute__((vector_size(16)));
+    typedef float Float __attribute__((vector_size(16)));
+    static constexpr int lanes = 4, rows = 2, tokens = 2;
 
-    static Vector load(const float* p) { Vector v; memcpy(&v, p, sizeof v); return v; }
-    static Bits widen(const uint16_t* p) { return Bits{p[0], p[1], p[2], p[3]}; }
-    static Vector load(const Bfloat* p) { return reinterpret_cast<Vector>(widen(&p->bits) << 16); }
-    static Vector load(const Half* p) {
-        // The half's exponent and fraction, moved to a float's place, are the value times 2^-112: subnormals
-        // come out right too. Infinity and NaN keep their fraction and get the largest exponent.
-        const Bits half = widen(&p->bits);
-        const Bits body = (half & 0x7fff) << 13;
-        const Bits special = reinterpret_cast<Bits>(body >= 0x7c00u << 13);
-        const Bits value = reinterpret_cast<Bits>(reinterpret_cast<Vector>(body) * 0x1p112f);
-        return reinterpret_cast<Vector>(value | (special & 0x7f800000u) | (half & 0x8000) << 16);
+    static Vector load(const uint8_t* p) { Vector v; memcpy(&v, p, sizeof v); return v; }
+    static void keep(uint8_t* p, Vector v) { memcpy(p, &v, sizeof v); }
+    static void nibbles(const uint8_t* p, Vector& low, Vector& high) {
+        const Vector both = load(p);
+        low = both & 0x0f0f0f0f;
+        high = both >> 4 & 0x0f0f0f0f;
     }
-    static Vector load(const int8_t* p) { return __builtin_convertvector((Ints{p[0], p[1], p[2], p[3]}), Vector); }
-    static void store(float* p, Vector v) { memcpy(p, &v, sizeof v); }
-    static Vector spread(float a) { return Vector{a, a, a, a}; }
-    static Vector mul(Vector a, Vector b) { return a * b; }
-#if defined(__aarch64__)
-    static Vector madd(Vector a, Vector b, Vector c) {
-        return reinterpret_cast<Vector>(vfmaq_f32(reinterpret_cast<float32x4_t>(c), reinterpret_cast<float32x4_t>(a),
-                                                  reinterpret_cast<float32x4_t>(b)));
+    static Vector spread(int32_t a) { return Vector{a, a, a, a}; }
+    static Vector spread4(const int8_t* p) { int32_t four; memcpy(&four, p, 4); return spread(four); }
+    // Signed bytes of each lane, one after another: shifted to the top and back.
+    static Vector dot8(Vector sum, Vector w, Vector x) {
+        for (int shift = 24; shift >= 0; shift -= 8) sum += (w << shift >> 24) * (x << shift >> 24);
+        return sum;
     }
-#else
-    static Vector madd(Vector a, Vector b, Vector c) { return a * b + c; }
-#endif
-    static float sum(Vector v) { return (v[0] + v[2]) + (v[1] + v[3]); }
+    static Vector dot4(Vector sum, Vector w, Vector x) { return dot8(sum, w, x); }   // nibbles are positive bytes
+    static Vector group_scale(const int8_t* p) { return Vector{p[0], p[1], p[2], p[3]}; }
+    static Vector scaled(Vector sum, Vector group, Vector s) { return sum + group * s; }
+    static int32_t start4(int32_t low, int32_t high) { return low + high; }
+    static int32_t start8(int32_t) { return 0; }
+
+    static Float zero() { return Float{}; }
+    static Float to_float(Vector v) { return __builtin_convertvector(v, Float); }
+    static Float spread_float(float a) { return Float{a, a, a, a}; }
+    static Float load_float(const float* p) { Float v; memcpy(&v, p, sizeof v); return v; }
+    static void store(float* p, Float v) { memcpy(p, &v, sizeof v); }
+    static Float mul(Float a, Float b) { return a * b; }
+    static Float add(Float a, Float b) { return a + b; }
 };
 
 }  // namespace
 
-extern const Kernels kernels_generic = {multiply<Generic>, blend<Generic>};
+extern const Kernels kernels_generic = {
+    multiply<Generic>, score<Generic>, soften<Generic>, blend<Generic>, keep, rms_norm<Generic>, silu_mul<Generic>,
+    multiply_packed<GenericRows>, round_token<GenericRows>, pack_block};
 
 }  // namespace haina

@@ -47,29 +47,32 @@ class Buffer {
     std::unique_ptr<T[]> data_;
 };
 
-// One matrix of a multiplication: y [tokens, w.rows] = x · wᵀ + bias, or y += that.
+// One matrix of a multiplication: y [tokens, w.rows] = x · wᵀ + bias, or y += that, or silu(x · gateᵀ) · that.
 struct Output {
     const haina_matrix& w;
     const float* bias;
     float* y;
     bool add = false;
+    const haina_matrix* gate = nullptr;
 };
 
 // All outputs from the same x [tokens, cols], in one round of the threads.
 void multiply(const Hands& hands, const float* x, int64_t tokens, std::initializer_list<Output> outputs);
 
+// Keys and values of all fed tokens into their slots; see haina_store.
+void store(const Hands& hands, const haina_model& model, const haina_cache& cache, const haina_step& step,
+           int32_t layer, const float* keys, const float* values);
+
 // Attention of one layer; see haina_attention. q, y [N, H, E].
 void attend(const Hands& hands, const haina_model& model, const haina_cache& cache, const haina_step& step,
             int32_t layer, const float* q, float* y);
 
-// The page of the fed token n of row b, and where slot `slot` of a page begins for one layer and key head.
-inline int32_t page_of(const haina_step& step, const haina_cache& cache, int32_t b, int32_t position) {
-    return step.pages[step.page_start[b] + position / cache.page_tokens];
-}
-inline int64_t slot_offset(const haina_model& m, const haina_cache& c, int32_t layer, int32_t page, int32_t k,
-                           int32_t slot) {
-    return (((int64_t(layer) * c.pages + page) * m.key_heads + k) * c.page_tokens + slot) * m.head_width;
-}
+inline bool packed(int32_t dtype) { return dtype == HAINA_W8 || dtype == HAINA_W4; }
+
+// Bytes of 32 rows of a packed matrix; row `row` of one as floats.
+int64_t packed_block_bytes(const haina_matrix& w);
+void packed_row(const haina_matrix& w, int64_t row, float* out);
+
 inline size_t element_bytes(int32_t dtype) { return dtype == HAINA_F32 ? 4 : dtype == HAINA_I8 ? 1 : 2; }
 
 // Whether the sizes and pointers of each struct make sense; indices inside arrays are the caller's duty.

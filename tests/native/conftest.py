@@ -2,30 +2,70 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+import haina.native
 from haina.native.binding import Isa, Matrix, NativeCache, NativeModel, forward, has_isa
-from haina.native.reference import quantize_rows
+from haina.native.library import library
+from haina.native.packing import PACKED, pack
 
-ISAS: list[Isa] = ["generic", "avx2", "avx512"]
+HERE, SOURCES = Path(__file__).parent, Path(__file__).parents[2] / "haina" / "native"
+COMPILE = ["-std=gnu++17", "-O1", "-ffp-contract=off", "-fPIC", "-Wno-psabi", f"-I{SOURCES}"]
+COMMON = ["forward.cpp", "matmul.cpp", "attention.cpp", "rows.cpp", "pool.cpp"]
+ISAS: list[Isa] = ["generic", "avx2", "avxvnni", "avx512", "neon"]
+
+
+def build(compiler: str, into: Path, parts: dict[Path, list[str]], *link: str) -> None:
+    """Compile each source with its own options, side by side, and link them to `into`."""
+    if shutil.which(compiler) is None:
+        pytest.skip(f"no {compiler}")
+    jobs, objects = [], []
+    for source, options in parts.items():
+        objects.append(into.with_name(source.name + ".o"))
+        command = [compiler, *COMPILE, *options, "-c", str(source), "-o", str(objects[-1])]
+        jobs.append(subprocess.Popen(command))
+    assert [job.wait() for job in jobs] == [0] * len(jobs)
+    subprocess.run([compiler, "-pthread", *link, "-o", str(into), *map(str, objects)], check=True)
+
+
+@pytest.fixture(scope="session")
+def emulated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a library whose AVX-512 and AVX-VNNI are emulated with AVX2: emulated.h."""
+    if not has_isa("avx2") or not Path("/usr/include/simde").is_dir():
+        pytest.skip("no AVX2 or no SIMDe (libsimde-dev) to emulate it with")
+    folder = tmp_path_factory.mktemp("emulated")
+    vectors = ["-mavx2", "-mfma", "-mf16c", "-include", str(HERE / "emulated.h"), "-w"]
+    parts = {SOURCES / f"matmul_{name}.cpp": vectors for name in ("avx512", "avxvnni")}
+    parts |= {SOURCES / name: [] for name in COMMON} | {HERE / "emulated.cpp": []}
+    build("g++", folder / "libhaina.so", parts, "-shared")
+    return folder
 
 
 @pytest.fixture(params=ISAS)
-def isa(request: pytest.FixtureRequest) -> Isa:
-    """Each instruction set in turn."""
-    if not has_isa(request.param):
+def isa(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Isa]:
+    """Each instruction set in turn; where the machine lacks it, emulated if that can be."""
+    if has_isa(request.param):
+        yield request.param
+        return
+    if request.param not in ("avx512", "avxvnni"):
         pytest.skip(f"this machine does not have {request.param}")
-    return request.param
+    monkeypatch.setattr(haina.native, "__path__", [str(request.getfixturevalue("emulated"))])
+    library.cache_clear()
+    yield request.param
+    library.cache_clear()
 
 
 def matrix(w: np.ndarray, dtype: str) -> Matrix:
     """float32 [rows, cols] as a Matrix of any dtype (BF16 by cutting off)."""
-    if dtype == "I8":
-        data, scale = quantize_rows(w)
-        return Matrix("I8", data.view(np.uint8).reshape(-1), *w.shape, scale)
+    if dtype in PACKED:
+        return Matrix(dtype, pack(dtype, np.ascontiguousarray(w)), *w.shape)
     if dtype == "BF16":
         data = (w.view(np.uint32) >> 16).astype(np.uint16)
         return Matrix("BF16", data.view(np.uint8).reshape(-1), *w.shape)
@@ -97,7 +137,7 @@ class Tiny:
 class Rows:
     """Rows of tokens fed to a model through one cache, whose pages are handed out in a shuffled order."""
 
-    def __init__(self, model: NativeModel, *, pages: int = 64, page_tokens: int = 5, dtype: str = "F32"):
+    def __init__(self, model: NativeModel, *, pages: int = 64, page_tokens: int = 16, dtype: str = "F32"):
         self.model = model
         self.cache = NativeCache(model, pages=pages, page_tokens=page_tokens, dtype=dtype)
         self.free = [int(p) for p in np.random.default_rng(3).permutation(pages)]
@@ -138,6 +178,14 @@ def tiny_class() -> type[Tiny]:
 @pytest.fixture(name="Rows")
 def rows_class() -> type[Rows]:
     return Rows
+
+
+@pytest.fixture(name="cross_compile", scope="session")
+def cross_compile_function():
+    """For ARM: the library and run_cases.cpp as one program."""
+    parts = {SOURCES / name: [] for name in (*COMMON, "isa.cpp", "matmul_generic.cpp")}
+    parts |= {SOURCES / "matmul_neon.cpp": ["-march=armv8.2-a+dotprod"], HERE / "run_cases.cpp": []}
+    return lambda into: build("aarch64-linux-gnu-g++", into, parts, "-static")
 
 
 @pytest.fixture(name="matrix")

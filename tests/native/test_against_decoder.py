@@ -91,7 +91,7 @@ def test_native_equals_decoder(
     one_by_one = np.concatenate([steps.feed({"a": [token]})["a"] for token in IDS[0]])
     assert np.abs(one_by_one - true[0]).max() < TOLERANCE
 
-    ragged = Rows(model, page_tokens=3)
+    ragged = Rows(model)
     parts = [
         ragged.feed({"x": IDS[0][:2], "y": IDS[1][:8]}),
         ragged.feed({"z": IDS[2], "y": IDS[1][8:], "x": IDS[0][2:30]}),

@@ -12,6 +12,7 @@ import pytest
 
 from haina.native import library as library_module
 from haina.native.binding import Matrix, NativeCache, forward
+from haina.native.packing import packed_bytes
 
 
 def int32(*values: int) -> np.ndarray:
@@ -20,7 +21,7 @@ def int32(*values: int) -> np.ndarray:
 
 GOOD = {
     "ids": int32(1, 2, 3, 4),
-    "at": int32(0, 1, 2, 5),
+    "at": int32(0, 1, 2, 17),
     "row_start_B1": int32(0, 3, 4),
     "pages": int32(0, 1, 2),
     "page_start_B1": int32(0, 1, 3),
@@ -40,11 +41,11 @@ BAD = [
     ({"at": int32(0, 1, 1, 5)}, "at"),
     ({"at": int32(-1, 1, 2, 5)}, "at"),
     ({"at": int32(0, 1, 2, 2**31 - 1)}, "at"),
-    ({"at": int32(0, 1, 4, 5)}, "pages"),
-    ({"at": int32(0, 1, 2, 8)}, "pages"),
+    ({"at": int32(0, 1, 16, 17)}, "pages"),
+    ({"at": int32(0, 1, 2, 32)}, "pages"),
     ({"pages": int32(0, 1, 6)}, "pages"),
     ({"pages": int32(0, 1, -1)}, "pages"),
-    ({"pages": int32(0, 1, 0), "at": int32(0, 1, 2, 4)}, "pages"),
+    ({"pages": int32(0, 1, 0), "at": int32(0, 1, 2, 16)}, "pages"),
     ({"row_start_B1": int32(0, 3, 5)}, "row_start_B1"),
     ({"row_start_B1": int32(1, 3, 4)}, "row_start_B1"),
     ({"row_start_B1": int32(0, 5, 4)}, "row_start_B1"),
@@ -64,7 +65,7 @@ BAD = [
 
 @pytest.fixture
 def rows(Tiny, Rows):
-    return Rows(Tiny().model(), pages=6, page_tokens=4)
+    return Rows(Tiny().model(), pages=6, page_tokens=16)
 
 
 def test_the_good_step_runs(rows) -> None:
@@ -84,7 +85,7 @@ def test_nothing_to_feed_is_nothing_returned(rows) -> None:
 
 
 def test_a_cache_of_another_model_is_refused(rows, Tiny) -> None:
-    other = NativeCache(Tiny(layers=1).model(), pages=6, page_tokens=4)
+    other = NativeCache(Tiny(layers=1).model(), pages=6, page_tokens=16)
     with pytest.raises(ValueError, match="another model"):
         forward(rows.model, other, **GOOD)
 
@@ -94,15 +95,16 @@ def test_a_cache_of_another_model_is_refused(rows, Tiny) -> None:
     [
         {"pages": 0},
         {"page_tokens": 0},
-        {"page_tokens": 257},
-        {"dtype": "BF16"},
+        {"page_tokens": 24},
+        {"page_tokens": 272},
+        {"dtype": "I4"},
         {"pages": 1 << 40},
         {"pages": 1 << 30},
     ],
 )
 def test_an_impossible_cache_is_refused(Tiny, sizes) -> None:
     with pytest.raises(ValueError, match=r"^NativeCache: "):
-        NativeCache(Tiny().model(), **({"pages": 4, "page_tokens": 200} | sizes))
+        NativeCache(Tiny().model(), **({"pages": 4, "page_tokens": 208} | sizes))
 
 
 @pytest.mark.parametrize(
@@ -137,8 +139,8 @@ BIAS = "model.layers.0.self_attn.k_proj.bias"
         (UP, Matrix("F32", np.zeros(52 * 44 * 4 + 1, np.uint8)[1:], 52, 44)),
         (UP, Matrix("F64", np.zeros(52 * 44 * 8, np.uint8), 52, 44)),
         (UP, Matrix("I8", np.zeros(52 * 44, np.uint8), 52, 44)),
-        (UP, Matrix("I8", np.zeros(52 * 44, np.uint8), 52, 44, np.ones(51, np.float32))),
-        (UP, Matrix("F16", np.zeros(52 * 44 * 2, np.uint8), 52, 44, np.ones(52, np.float32))),
+        (UP, Matrix("W8", np.zeros(packed_bytes("W8", 52, 44) - 1, np.uint8), 52, 44)),
+        (UP, Matrix("W4", np.zeros(packed_bytes("W8", 52, 44), np.uint8), 52, 44)),
         (BIAS, None),
         (BIAS, np.zeros(29, np.float32)),
         (BIAS, np.zeros(30, np.float16)),
