@@ -20,6 +20,7 @@ import numpy as np
 
 from haina.checkpoint.pickle_machine import Refused, Storage, View, load, malformed
 from haina.checkpoint.raw import ITEM_BYTES, Stored, map_file
+from haina.checkpoint.read_nf4 import join_lists
 from haina.wording import say
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
@@ -41,10 +42,12 @@ def read_pickle(path: Path) -> dict[str, Stored]:
             value, storages = _read_zip(path, file)
         else:
             value, storages = _read_legacy(file)
-        views = {name: v for name, v in _state_dict(value).items() if type(name) is str and type(v) is View}
-        if not views:
+        named = {name: value for name, value in _state_dict(value).items() if type(name) is str}
+        tensors = {name: _stored(name, v, storages) for name, v in named.items() if type(v) is View}
+        if not tensors:
             raise Refused("there is no tensor in it", "其中没有张量")
-        return {name: _stored(name, view, storages) for name, view in views.items()}
+        lists = {name: v for name, v in named.items() if name.endswith(".quant_state")}
+        return join_lists(path, tensors, {name: _places(name, v, storages) for name, v in lists.items()})
     except Refused as refused:
         raise ValueError(
             say(
@@ -157,6 +160,15 @@ def _stored(name: str, view: View, storages: dict[str, np.ndarray]) -> Stored:
     if negative or len(view.shape) != len(view.strides) or not _inside(view):
         raise Refused(f"tensor {shown} reaches outside its storage", f"张量 {shown} 超出其存储范围")
     return Stored(storage.dtype, view.shape, data[view.offset * item_bytes :], view.strides)
+
+
+def _places(name: str, value: Any, storages: dict[str, np.ndarray], depth: int = 0) -> Any:
+    """A list of NF4 (`read_nf4`) with tensors as their places; deeper or longer ones than those stay as they are."""
+    if type(value) is View:
+        return _stored(name, value, storages)
+    if type(value) in (list, tuple) and depth < 3 and len(value) <= 16:
+        return [_places(name, item, storages, depth + 1) for item in value]
+    return value
 
 
 def _inside(view: View) -> bool:

@@ -65,3 +65,10 @@ NEUTRAL_KEYS = frozenset(
     tokenizer_file top_k top_p torch_dtype torchscript transformers_version typical_p unk_token_id
     unsloth_fixed unsloth_version use_bfloat16 use_cache use_flash_attention_2 z_loss_weight""".split()
 )
+
+# Keys of quantization_config that do not change 4-bit weights: how bitsandbytes would compute with them, what only
+# its 8-bit weights know, and whether scales are nested, which the weights say themselves.
+BITSANDBYTES_NEUTRAL_KEYS = frozenset(
+    """_load_in_4bit _load_in_8bit bnb_4bit_compute_dtype bnb_4bit_use_double_quant
+    llm_int8_enable_fp32_cpu_offload llm_int8_has_fp16_weight llm_int8_skip_modules llm_int8_threshold""".split()
+)

@@ -1,12 +1,12 @@
-"""The bytes of a SentencePiece `tokenizer.model`: read, checked, and rewritten in one respect.
+"""The bytes of a SentencePiece `tokenizer.model`: read, checked, rewritten in one respect, and composed.
 
 The file is a protobuf message (google/sentencepiece@2734490 `src/sentencepiece_model.proto`), a wire format
-so small that reading it here costs less than a dependency. Two things need it: turning pieces into control
-pieces (`Model.with_control`; why, says `haina/text/tokenizer.py`), and safety. The C++ library goes where a
-file tells it to go. Version 0.2.1 follows the trie of the character map out of the file and writes matches
-behind the end of arrays (three of our hostile models end the process; 0.2.2 and 0.2.3 check), and in all
-three a trie with a loop makes a long text take quadratic time. So what the library follows is checked
-first, by us.
+so small that reading it here costs less than a dependency. Three things need it: turning pieces into control
+pieces (`Model.with_control`; why, says `haina/text/tokenizer.py`), GGUF files, which carry a vocabulary
+without its file (`compose`), and safety. The C++ library goes where a file tells it to go. Version 0.2.1
+follows the trie of the character map out of the file and writes matches behind the end of arrays (three of
+our hostile models end the process; 0.2.2 and 0.2.3 check), and in all three a trie with a loop makes a long
+text take quadratic time. So what the library follows is checked first, by us.
 
 Covered: the lengths and types of every field that we or the library use, texts that are not UTF-8, scores
 that are not numbers, the trie (each step and each string inside the file, no loops), what one rule may
@@ -18,7 +18,8 @@ Not known here: what the pieces mean, how text is cut into them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import struct
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,6 +39,7 @@ PIECE, TRAINER, NORMALIZER, DENORMALIZER = 0x0A, 0x12, 0x1A, 0x2A
 TEXT, SCORE, KIND = 0x0A, 0x15, 0x18
 MODEL_TYPE, WHITESPACE_AS_SUFFIX = 3 << 3, 24 << 3
 UNK_SURFACE, BOS_PIECE, EOS_PIECE, PAD_PIECE = (number << 3 | LENGTH for number in (44, 46, 47, 48))
+UNK_PIECE, BYTE_FALLBACK = 45 << 3 | LENGTH, 35 << 3
 NAME, CHARSMAP, DUMMY_PREFIX, REMOVE_EXTRA_WHITESPACES = 0x0A, 0x12, 3 << 3, 4 << 3
 
 # User-defined pieces that begin at one character: kResultSize in PrefixMatcher::PrefixMatch.
@@ -121,6 +123,41 @@ def read(wire: bytes, file: str) -> Model:
             )
         ) from None
     return model
+
+
+def compose(
+    pieces: Sequence[tuple[str, float, int]],
+    *,
+    bos_id: int | None,
+    eos_id: int | None,
+    add_dummy_prefix: bool,
+    remove_extra_whitespaces: bool,
+) -> bytes:
+    """A serialized BPE model without a character map, from its pieces: text, score, kind; unchecked (`read` is).
+
+    The ids of begin and end name their pieces; None leaves SentencePiece's names, <s> and </s>.
+    """
+    kinds = {kind for _, _, kind in pieces}
+    trainer = _field(MODEL_TYPE, BPE) + _field(BYTE_FALLBACK, BYTE in kinds)
+    named = [(BOS_PIECE, bos_id), (EOS_PIECE, eos_id)]
+    named += [(UNK_PIECE, id) for id, piece in enumerate(pieces) if piece[2] == UNKNOWN]
+    for tag, id in named:
+        trainer += b"" if id is None else _field(tag, pieces[id][0].encode())
+    normalizer = _field(NAME, b"identity") + _field(DUMMY_PREFIX, add_dummy_prefix)
+    normalizer += _field(REMOVE_EXTRA_WHITESPACES, remove_extra_whitespaces)
+    bodies = (
+        _field(TEXT, text.encode()) + bytes([SCORE]) + struct.pack("<f", score) + _field(KIND, kind)
+        for text, score, kind in pieces
+    )
+    parts = [_field(PIECE, body) for body in bodies]
+    return b"".join([*parts, _field(TRAINER, trainer), _field(NORMALIZER, normalizer)])
+
+
+def _field(tag: int, value: Value) -> bytes:
+    """A field of a message: a number, or bytes behind their length."""
+    if isinstance(value, int):
+        return _varint_bytes(tag) + _varint_bytes(value)
+    return _varint_bytes(tag) + _varint_bytes(len(value)) + value
 
 
 def fields(wire: bytes, at: int, end: int) -> Iterator[tuple[int, Value, int]]:
