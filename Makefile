@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test lint native fuzz bench wheel clean
+.PHONY: run test lint native fuzz torture bench wheel clean
 
 run: $(VENV)/installed                ## install and talk to the embedded model
 	@$(BIN)/haina
@@ -24,12 +24,11 @@ native:                               ## compile native/ in place, for work on t
 fuzz: $(VENV)/tested                  ## the readers against mutated bytes, the full dose
 	HAINA_FUZZ=20000 $(BIN)/pytest tests/checkpoint/test_fuzz.py tests/text
 
-bench: $(VENV)/tested                 ## measure this machine and write docs/benchmarks.md
-	mkdir -p build && $(BIN)/python bench/native.py > build/native.txt
-	@{ echo '# Benchmarks'; echo; echo 'Written by `make bench` at commit '"$$(git rev-parse --short HEAD)"', $(shell date +%F).'; \
-	   echo 'Only ratios within one run mean anything; `bench/native.py` says what is compared.'; echo; \
-	   echo '```'; cat build/native.txt; echo '```'; } > docs/benchmarks.md
-	@cat docs/benchmarks.md
+torture: $(VENV)/tested               ## conversions killed at random points, the full dose
+	HAINA_TORTURE=20 $(BIN)/pytest tests/checkpoint/test_convert.py
+
+bench: native $(VENV)/benched         ## measure this machine against llama.cpp, write docs/benchmarks.md; half an hour
+	$(BIN)/python -m bench.inference
 
 wheel:
 	$(PYTHON) -m pip wheel --no-deps -w dist .
@@ -50,3 +49,8 @@ $(VENV)/installed: $(VENV)/bin/python $(SOURCES)
 $(VENV)/tested: $(VENV)/bin/python constraints.txt $(SOURCES)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt '.[dev]'
 	@touch $@ $(VENV)/installed
+
+$(VENV)/benched: $(VENV)/tested       ## llama.cpp is compiled for this very machine: ten minutes
+	CMAKE_ARGS='-DGGML_NATIVE=ON' $(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		-c constraints.txt --no-binary llama-cpp-python '.[bench]'
+	@touch $@

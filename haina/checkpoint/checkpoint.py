@@ -1,4 +1,4 @@
-"""Checkpoint: a model folder, read one tensor at a time, nothing in it executed; and `save`, its reverse.
+"""Checkpoint: a model folder or GGUF file, read tensor by tensor, nothing in it executed; and `save`, its reverse.
 
 It joins what the other modules of this folder know: the files, the family's names, the manifest. Tensors come
 out under our names (LLaMA's, q, k and v apart), as views of the mapped files wherever that is possible; a
@@ -17,15 +17,17 @@ from typing import Any, Literal
 
 import numpy as np
 
-from haina.checkpoint.layout import Part, check, layout, llamafied, scale_name
+from haina.checkpoint.gguf_model import GgufModel, gguf_file, read_gguf_model
+from haina.checkpoint.layout import Part, check, header_entry, layout, llamafied, packed_dtype, unpack_names
 from haina.checkpoint.manifest import FILE, Manifest, Progress
 from haina.checkpoint.new_folder import new_folder
-from haina.checkpoint.raw import Raw, Stored, unreadable
+from haina.checkpoint.raw import Raw, Stored, chunks, give_back, tensor_bytes, unreadable
 from haina.checkpoint.read_json import read_json_object
 from haina.checkpoint.read_safetensors import SafetensorsWriter
 from haina.checkpoint.shards import plain_name, read_weights
-from haina.model.config import ModelConfig
+from haina.model.config import ModelConfig, packed_config
 from haina.model.families import FAMILIES
+from haina.native.packing import PACKED
 from haina.text.tokenizer import Tokenizer
 from haina.wording import say
 
@@ -35,7 +37,10 @@ _SOURCE_LIMIT_BYTES = 2 << 20  # of a modeling_*.py, which is only searched for 
 
 @dataclass
 class Checkpoint:
-    """A model folder that was found whole: config, generation settings, tokenizer, and tensors on demand."""
+    """A model folder that was found whole: config, generation settings, tokenizer, and tensors on demand.
+
+    Of a model in a GGUF file, `folder` is the path of that file.
+    """
 
     folder: Path
     config: ModelConfig
@@ -45,15 +50,19 @@ class Checkpoint:
     _parts: Mapping[str, Part] = field(repr=False)
     _fold: bool = field(repr=False)  # whether the rows of the head are still to be normalised
     _finite: set[str] = field(default_factory=set, repr=False)  # names whose values have been looked at
+    _gguf: GgufModel | None = field(default=None, repr=False)
 
     @classmethod
     def open(cls, folder: str | Path, *, progress: Progress | None = None) -> Checkpoint:
-        """Open a Hugging Face folder. Weights are not read yet, but everything about them is checked.
+        """Open a Hugging Face folder, a GGUF file, or a folder with one GGUF file in it.
 
-        With a manifest.json every listed file is read once and compared; `progress` hears (file name, bytes
-        done, bytes in all). ValueError, one line, names the file, the tensor or key, and the cure.
+        Weights are not read yet, but everything about them is checked. With a manifest.json every listed file is
+        read once and compared; `progress` hears (file name, bytes done, bytes in all). ValueError, one line, names
+        the file, the tensor or key, and the cure.
         """
         folder = Path(folder)
+        if (file := gguf_file(folder)) is not None:
+            return cls._open_gguf(file)
         _require_folder(folder)
         manifest = Manifest.read(folder)
         if manifest is not None:
@@ -61,7 +70,7 @@ class Checkpoint:
         config = _read_config(folder)
         generation_file = folder / "generation_config.json"
         generation = read_json_object(generation_file) if generation_file.exists() else {}
-        stored = read_weights(folder)
+        stored = unpack_names(folder, config, read_weights(folder))
         split = llamafied(config, stored)
         if split:
             config = replace(config, head="plain")
@@ -73,9 +82,24 @@ class Checkpoint:
         checkpoint._require_rows_for_tokens()
         return checkpoint
 
+    @classmethod
+    def _open_gguf(cls, file: Path) -> Checkpoint:
+        model = read_gguf_model(file)
+        config, manifest = model.config, Manifest({}, dict(model.source))
+        if config.num_hidden_layers > len(model.tensors):
+            raise _too_many_layers(file, config, len(model.tensors))
+        parts = layout(config, packed=False)
+        check(file, config, parts, model.tensors)
+        fold = config.head == "normed"
+        checkpoint = cls(file, config, model.generation, manifest, model.tensors, parts, fold, _gguf=model)
+        checkpoint._require_rows_for_tokens()
+        return checkpoint
+
     @cached_property
     def tokenizer(self) -> Tokenizer:
         """tokenizer.model, opened once. ValueError if it is missing or damaged."""
+        if self._gguf:
+            return Tokenizer(self._gguf.tokenizer, file=str(self.folder))
         file = self.folder / "tokenizer.model"
         if not file.exists():
             raise ValueError(
@@ -90,41 +114,93 @@ class Checkpoint:
         """Our names of the tensors, in the order of the network. A tied head has no name of its own."""
         return list(self._parts)
 
-    def tensor(self, name: str, *, bits: Literal[16, 8] = 16) -> Raw:
+    def dtype(self, name: str) -> str:
+        """The element type of a tensor as it is read."""
+        return self._stored[self._parts[name].stored].dtype
+
+    def coding(self, name: str) -> str:
+        """How a tensor is stored: its dtype, or the code from which it is decoded, such as Q4_K or NF4."""
+        return self._stored[self._parts[name].stored].coding
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """The shape of a tensor, [out, in]."""
+        part = self._parts[name]
+        return (part.stop - part.start, *part.shape[1:])
+
+    def rows(self, name: str, start: int, stop: int, *, fold: bool = True) -> Raw:
+        """Rows start..stop of a tensor (packed: whole blocks), as `tensor` gives all of them.
+
+        fold=False: a NormHead is as it lies in the file.
+        """
+        part = self._parts[name]
+        raw = self._stored[part.stored].rows(part.start + start, part.start + stop).raw()
+        if name not in self._finite and not raw.finite():
+            raise _not_finite(self.folder, name)
+        return _with_unit_rows(raw) if fold and self._fold and name == HEAD else raw
+
+    def tensor(self, name: str, *, bits: Literal[16, 8, 4] = 16) -> Raw:
         """One tensor by our name. ValueError names it if it holds NaN or infinity (looked for once).
 
         A view of the mapped file; a copy of this tensor only where the file has it transposed or misaligned.
-        A NormHead is computed: float32, rows of length 1 (int8 stays int8, its scales change).
-        bits=8: a matrix comes rounded to int8 row by row, a few rows in float32 at a time.
+        A NormHead is computed: float32, rows of length 1. bits=8, bits=4: a matrix that is not packed yet comes
+        packed (`packed_dtype`), a few rows in float32 at a time.
         """
-        part = self._parts[name]
-        raw = self._stored[part.stored].rows(part.start, part.stop).raw()
-        if raw.dtype == "I8":
-            scale = self._stored[scale_name(part.stored)].rows(part.start, part.stop).raw()
-            raw = replace(raw, scale=scale.data.view(np.float32))
-        if name not in self._finite:
-            if not raw.finite():
-                raise _not_finite(self.folder, name)
-            self._finite.add(name)
-        if bits == 8 and len(raw.shape) == 2 and raw.dtype != "I8":
-            raw = raw.rounded()
-        return _with_unit_rows(raw) if self._fold and name == HEAD else raw
+        shape = self.shape(name)
+        dtype = None if self.dtype(name) in PACKED else packed_dtype(name, shape, bits)
+        if dtype is None:
+            raw = self.rows(name, 0, shape[0])
+        else:
+            raw = Raw(dtype, shape, np.empty(tensor_bytes(dtype, shape), np.uint8))
+            for start, stop in chunks(shape):
+                raw.rows(start, stop).data[:] = self.rows(name, start, stop).rounded(dtype).data
+        self._finite.add(name)
+        return raw
 
     def tensors(self) -> Iterator[tuple[str, Raw]]:
         """Every tensor with our name, one at a time: dropped before the next, none stays in memory."""
         for name in self._parts:
             yield name, self.tensor(name)
 
+    def give_back(self, name: str) -> None:
+        """The tensor is not needed for now: its mapped pages need not stay in memory."""
+        give_back(self._stored[self._parts[name].stored].data)
+
+    def tokenizer_bytes(self) -> bytes:
+        """What a tokenizer.model beside these weights holds."""
+        return self._gguf.tokenizer if self._gguf else (self.folder / "tokenizer.model").read_bytes()
+
+    @cached_property
+    def adds_bos(self) -> bool:
+        """Whether a text begins with bos: LLaMA's does, Baichuan's does not (tokenizer_config.json)."""
+        if self._gguf:
+            return self._gguf.adds_bos
+        file = self.folder / "tokenizer_config.json"
+        about = read_json_object(file) if file.exists() else {}
+        llama = str(about.get("tokenizer_class", "")).startswith("Llama")
+        return about.get("add_bos_token", llama) is True
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a person should know before using it."""
+        return self._gguf.notes if self._gguf else ()
+
+    def files(self) -> list[Path]:
+        """Every file of the folder; of a GGUF file, itself."""
+        return [self.folder] if self._gguf else sorted(p for p in self.folder.iterdir() if p.is_file())
+
     def license_files(self) -> list[Path]:
         """Files that state a licence: by their name first, then *.md files that speak of one."""
-        paths = sorted(path for path in self.folder.iterdir() if path.is_file())
+        home = self.folder.parent if self._gguf else self.folder
+        paths = sorted(path for path in home.iterdir() if path.is_file())
         words = ("license", "licence", "许可", "copying")
         named = [path for path in paths if any(word in path.name.lower() for word in words)]
+        if self._gguf:
+            return named  # the folder may be one of downloads: other texts there are not the model's
         markdown = [path for path in paths if path.suffix.lower() == ".md" and path not in named]
         return named + [path for path in markdown if any(word in _start(path) for word in words[:3])]
 
     def _require_rows_for_tokens(self) -> None:
-        file, pieces, rows = self.folder / "tokenizer.model", self.tokenizer.size, self.config.vocab_size
+        file, pieces, rows = self.tokenizer.file, self.tokenizer.size, self.config.vocab_size
         if pieces > rows:
             raise ValueError(
                 say(
@@ -142,16 +218,16 @@ def _require_folder(folder: Path) -> None:
     except NotADirectoryError:
         raise ValueError(
             say(
-                f"{folder}: this is a file; give the folder that holds config.json",
-                f"{folder}：这是一个文件；请给出 config.json 所在的目录",
+                f"{folder}: this is a file; give the folder that holds config.json, or a .gguf file",
+                f"{folder}：这是一个文件；请给出 config.json 所在的目录，或 .gguf 文件",
             )
         ) from None
     except FileNotFoundError:
         raise ValueError(
             say(
-                f"{folder}: no such folder; haina loads nothing from the network: download the model, "
-                "then give its folder",
-                f"{folder}：没有这个目录；海纳不联网，请先下载模型，再给出模型目录的路径",
+                f"{folder}: no such folder, and no model of this name was pulled; haina ls shows those that were, "
+                "haina pull OWNER/NAME fetches one",
+                f"{folder}：没有这个目录，也没有下载过同名模型；haina ls 列出已下载的，haina pull 机构/名称 可下载",
             )
         ) from None
     except OSError as error:
@@ -194,17 +270,12 @@ def _with_unit_rows(raw: Raw) -> Raw:
 
     torch.nn.functional.normalize as Baichuan 2 calls it: families' NormHead in modeling_baichuan.py.
     """
-    rows = raw.shape[0]
-    out = np.empty(raw.shape if raw.scale is None else (rows,), np.float32)
+    out = np.empty(raw.shape, np.float32)
     for start, chunk in raw.row_chunks():
         values = chunk.float32()
         length = np.maximum(np.sqrt(np.einsum("ij,ij->i", values, values)), np.float32(1e-12))
-        stop = start + len(length)
-        if chunk.scale is None:
-            np.divide(values, length[:, None], out=out[start:stop])
-        else:
-            np.divide(chunk.scale, length, out=out[start:stop])
-    return Raw.of(out) if raw.scale is None else replace(raw, scale=out)
+        np.divide(values, length[:, None], out=out[start : start + len(length)])
+    return Raw.of(out)
 
 
 def _not_finite(where: Path, name: str) -> ValueError:
@@ -237,56 +308,54 @@ def save(
     generation: dict[str, Any],
     source: dict[str, Any],
     files: Mapping[str, bytes] = {},
+    weights: Literal["w8", "w4"] | None = None,
 ) -> None:
     """Write a folder that `Checkpoint.open` and others' tools read; it appears whole or not at all.
 
-    tensors: each of our names once, in any order, float32, float16 or Raw (BF16, int8 with scales); taken
-    one at a time. tokenizer: the bytes of tokenizer.model. source: for the manifest; `licence` and `made` in
-    it are shown to people. files: more files by name (LICENSE, README.md). ValueError if the place is
-    occupied, the disk is full or a tensor holds NaN.
+    tensors: each of our names once, in any order, float32, float16 or Raw; taken one at a time. weights: how
+    matrices are packed, if they are; q, k and v then lie apart, and a head is folded already. tokenizer: the
+    bytes of tokenizer.model. source: for the manifest; `licence` and `made` in it are shown to people. files:
+    more files by name (LICENSE, README.md). ValueError if the place is occupied, the disk is full or a tensor
+    holds NaN.
     """
     with new_folder(Path(folder)) as part:
         assert all(plain_name(name) for name in files)
-        written = {**files, "config.json": _json(config.to_hf()), "generation_config.json": _json(generation)}
+        hf = config.to_hf() | (packed_config(weights) if weights else {})
+        written = {**files, "config.json": json_bytes(hf), "generation_config.json": json_bytes(generation)}
         for name, content in {**written, "tokenizer.model": tokenizer}.items():
             (part / name).write_bytes(content)
-        _write_weights(part / "model.safetensors", config, tensors)
+        packed_qkv = weights is None and writes_packed_qkv(config)
+        _write_weights(part / "model.safetensors", layout(config, packed=packed_qkv), tensors)
         assert FILE not in files
         Manifest.of(part, source).write(part)
 
 
-def _json(content: dict[str, Any]) -> bytes:
+def json_bytes(content: dict[str, Any]) -> bytes:
     return (json.dumps(content, ensure_ascii=False, indent=2) + "\n").encode()
 
 
-def _write_weights(file: Path, config: ModelConfig, tensors: Iterable[tuple[str, np.ndarray | Raw]]) -> None:
+def _write_weights(
+    file: Path, parts: dict[str, Part], tensors: Iterable[tuple[str, np.ndarray | Raw]]
+) -> None:
     """Each tensor goes to its place in the file as it comes: q, k and v are joined there, not in memory."""
-    parts = layout(config, packed=_writes_packed(config))
-    names = {part.stored for part in parts.values()} | {scale_name(part.stored) for part in parts.values()}
+    names = {part.stored for part in parts.values()}
     places: dict[str, tuple[str, int]] = {}  # stored name → element type, offset
-    with SafetensorsWriter(file, names=len(names), name_bytes=sum(map(len, names))) as writer:
+    with SafetensorsWriter(file, names=len(names), name_bytes=sum(len(name) + 3 for name in names)) as writer:
         for name, tensor in tensors:
             assert name in parts, f"{name} is not a tensor of this network, or was given twice"
             raw, part = tensor if isinstance(tensor, Raw) else Raw.of(tensor), parts.pop(name)
             assert raw.shape == (part.stop - part.start, *part.shape[1:]), name
             if not raw.finite():
                 raise _not_finite(file.parent, name)
-            _write_rows(writer, places, raw, part)
-            if raw.scale is not None:
-                beside = replace(part, stored=scale_name(part.stored), shape=part.shape[:1])
-                _write_rows(writer, places, Raw.of(raw.scale), beside)
+            if part.stored not in places:
+                places[part.stored] = raw.dtype, writer.add(*header_entry(part.stored, raw.dtype, part.shape))
+            dtype, at_bytes = places[part.stored]
+            assert dtype == raw.dtype, f"{part.stored}: {dtype} and {raw.dtype} cannot be joined"
+            writer.write(at_bytes + tensor_bytes(dtype, (part.start, *part.shape[1:])), raw.data)
     assert not parts, f"tensors never given: {sorted(parts)[:3]}"
 
 
-def _write_rows(writer: SafetensorsWriter, places: dict[str, tuple[str, int]], raw: Raw, part: Part) -> None:
-    if part.stored not in places:
-        places[part.stored] = raw.dtype, writer.add(part.stored, raw.dtype, part.shape)
-    dtype, at_bytes = places[part.stored]
-    assert dtype == raw.dtype, f"{part.stored}: {dtype} and {raw.dtype} cannot be joined"
-    writer.write(at_bytes + part.start * (raw.nbytes // raw.shape[0]), raw.data)
-
-
-def _writes_packed(config: ModelConfig) -> bool:
+def writes_packed_qkv(config: ModelConfig) -> bool:
     """As the family does; but a plain head that config.json cannot say needs q, k, v apart (`llamafied`)."""
     packs = FAMILIES[config.architecture].qkv == "packed"
     return packs and ModelConfig.from_hf(config.to_hf()).head == config.head

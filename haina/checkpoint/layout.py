@@ -11,10 +11,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from haina.checkpoint.raw import WEIGHT_DTYPES, Stored
 from haina.model.config import ModelConfig
 from haina.model.families import FAMILIES
+from haina.native.packing import BLOCK_ROWS, PACKED, block_bytes
 from haina.wording import say
 
 _QKV = re.compile(r"(.*\.self_attn)\.([qkv])_proj\.(weight|bias)")
@@ -56,18 +58,52 @@ def llamafied(config: ModelConfig, names: Mapping[str, Stored]) -> bool:
     return packs and any(name.endswith(".self_attn.q_proj.weight") for name in names)
 
 
-def scale_name(stored: str) -> str:
-    """The float32 scale of each row of an int8 matrix lies beside it under this name."""
-    return stored + "_scale"
+def header_entry(name: str, dtype: str, shape: tuple[int, ...]) -> tuple[str, str, tuple[int, ...]]:
+    """Name, element type and shape of a tensor for the header of a file; `unpack_names` is the way back.
+
+    A packed matrix is U8 [row blocks, bytes of a block] there, under a name that no other program looks for.
+    """
+    if dtype not in PACKED:
+        return name, dtype, shape
+    blocks = -(-shape[0] // BLOCK_ROWS)
+    return f"{name}.{dtype.lower()}", "U8", (blocks, block_bytes(dtype, shape[1]))
+
+
+def packed_dtype(name: str, shape: tuple[int, ...], bits: Literal[16, 8, 4]) -> str | None:
+    """How a tensor is packed in a model of so many bits; None: it stays as it is.
+
+    Vectors do not count. Embedding and head take 8 bits at least: every token goes through both.
+    """
+    if bits == 16 or len(shape) == 1:
+        return None
+    return "W8" if bits == 8 or name in ("model.embed_tokens.weight", "lm_head.weight") else "W4"
+
+
+def unpack_names(folder: Path, config: ModelConfig, stored: Mapping[str, Stored]) -> dict[str, Stored]:
+    """The tensors of a folder, packed matrices under our names and in the shapes that they stand for.
+
+    ValueError if one is not what its config says (`header_entry`) or there twice.
+    """
+    shapes = config.tensor_shapes()
+    found: dict[str, Stored] = {}
+    for stored_name, tensor in stored.items():
+        name, _, suffix = stored_name.rpartition(".")
+        dtype, shape = suffix.upper(), shapes.get(name, ())
+        if dtype not in PACKED or len(shape) != 2:
+            found[stored_name] = tensor
+            continue
+        expected = header_entry(name, dtype, shape)
+        if (stored_name, tensor.dtype, tensor.shape) != expected or name in stored or name in found:
+            raise _not_the_matrix(folder, stored_name, tensor, expected)
+        found[name] = Stored(dtype, shape, tensor.data)
+    return found
 
 
 def check(folder: Path, config: ModelConfig, parts: Mapping[str, Part], stored: Mapping[str, Stored]) -> None:
     """ValueError unless the folder has exactly the tensors of its config, in shapes and types that we run."""
     expected = {part.stored: part.shape for part in parts.values()}
     missing = [name for name in expected if name not in stored]
-    scaled = {scale_name(name) for name in expected if name in stored and stored[name].dtype == "I8"}
-    known = scaled.union(expected)
-    unknown = [name for name in stored if name not in known and not _ignored(name, config)]
+    unknown = [name for name in stored if name not in expected and not _ignored(name, config)]
     if missing or unknown:
         raise _not_the_tensors(folder, missing, unknown)
     for name, shape in expected.items():
@@ -83,18 +119,19 @@ def check(folder: Path, config: ModelConfig, parts: Mapping[str, Part], stored: 
             )
         if found.dtype not in WEIGHT_DTYPES:
             raise _unusable(folder, name, found.dtype)
-        if found.dtype == "I8":
-            _check_scale(folder, name, shape, stored.get(scale_name(name)))
 
 
-def _check_scale(folder: Path, name: str, shape: tuple[int, ...], scale: Stored | None) -> None:
-    if scale is None or len(shape) != 2 or scale.dtype != "F32" or scale.shape != shape[:1]:
-        raise ValueError(
-            say(
-                f"{folder}: int8 tensor {name} needs its scales, F32 [{shape[0]}]; convert the model again",
-                f"{folder}：int8 张量 {name} 缺少 F32 [{shape[0]}] 的缩放系数；请重新转换模型",
-            )
+def _not_the_matrix(
+    folder: Path, name: str, found: Stored, expected: tuple[str, str, tuple[int, ...]]
+) -> ValueError:
+    is_, needed = f"{found.dtype} {list(found.shape)}", f"{expected[1]} {list(expected[2])}"
+    return ValueError(
+        say(
+            f"{folder}: packed tensor {name} is {is_}, by config.json it would be {needed}, once; "
+            "convert the model again",
+            f"{folder}：压缩张量 {name} 为 {is_}，按 config.json 应为 {needed} 且仅此一份；请重新转换模型",
         )
+    )
 
 
 def _ignored(name: str, config: ModelConfig) -> bool:
@@ -115,8 +152,8 @@ def _not_the_tensors(folder: Path, missing: list[str], unknown: list[str]) -> Va
         en_cure = 'if the model ties it to the embedding, config.json must say "tie_word_embeddings": true'
         zh_cure = '若模型与词嵌入共享输出矩阵，config.json 须写明 "tie_word_embeddings": true'
     else:
-        en_cure = "use the complete 16-bit folder of the model that config.json describes"
-        zh_cure = "请使用与 config.json 相符、完整的 16 位模型目录"
+        en_cure = "use the complete folder of the model that config.json describes"
+        zh_cure = "请使用与 config.json 相符的完整模型目录"
     return ValueError(
         say(f"{folder}: tensors: {', '.join(en)}; {en_cure}", f"{folder}：张量：{'，'.join(zh)}；{zh_cure}")
     )

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from haina.checkpoint.raw import map_file
+from haina.checkpoint.raw import give_back, map_file
 from haina.checkpoint.read_json import read_json_object
 from haina.checkpoint.shards import plain_name
 from haina.wording import say
@@ -46,13 +46,10 @@ class Manifest:
         return str(self.source.get("licence", ""))
 
     @classmethod
-    def of(cls, folder: Path, source: dict[str, Any]) -> Manifest:
-        """The manifest of a folder as it is now."""
+    def of(cls, folder: Path, source: dict[str, Any], *, known: Mapping[str, FileRecord] = {}) -> Manifest:
+        """The manifest of a folder as it is now. known: files that need not be read again, by name."""
         paths = sorted(path for path in folder.iterdir() if path.name != FILE)
-        records = {
-            path.name: FileRecord(path.stat().st_size, _sha256(path, lambda done: None)) for path in paths
-        }
-        return cls(records, source)
+        return cls({path.name: known.get(path.name) or _record_of(path) for path in paths}, source)
 
     @classmethod
     def read(cls, folder: Path) -> Manifest | None:
@@ -81,6 +78,10 @@ class Manifest:
         for name, record in self.files.items():
             _verify_file(folder / name, record, _shifted(progress, name, done, total))
             done += record.bytes
+
+
+def _record_of(path: Path) -> FileRecord:
+    return FileRecord(path.stat().st_size, _sha256(path, lambda done: None))
 
 
 def _shifted(progress: Progress | None, name: str, before: int, total: int) -> Callable[[int], None]:
@@ -117,6 +118,7 @@ def _sha256(path: Path, report: Callable[[int], None]) -> str:
     for start in range(0, len(data), _CHUNK_BYTES):
         piece = data[start : start + _CHUNK_BYTES]
         digest.update(piece.data)
+        give_back(piece)
         report(start + len(piece))
     return digest.hexdigest()
 

@@ -24,7 +24,7 @@ def new_folder(place: Path) -> Iterator[Path]:
     ValueError if something other than an empty folder is already there, or it cannot be made.
     """
     place = Path(os.path.abspath(place))
-    _refuse_occupied(place)
+    refuse_occupied(place)
     unfinished = f".{place.name}.unfinished-"
     part = place.parent / f"{unfinished}{os.getpid()}"
     try:
@@ -32,7 +32,7 @@ def new_folder(place: Path) -> Iterator[Path]:
             shutil.rmtree(left)
         part.mkdir(parents=True)
         yield part
-        _put_in_place(part, place)
+        put_in_place(part, place)
     except OSError as error:
         shutil.rmtree(part, ignore_errors=True)
         why = error.strerror or type(error).__name__
@@ -47,18 +47,19 @@ def new_folder(place: Path) -> Iterator[Path]:
         raise
 
 
-def _put_in_place(part: Path, place: Path) -> None:
+def put_in_place(part: Path, place: Path) -> None:
     """Bring all files to the disk, then rename: the one step after which the folder is there."""
     for path in part.iterdir():
-        _to_disk(path)
+        to_disk(path)
     if place.exists():
         place.rmdir()
     part.rename(place)
     if os.name == "posix":
-        _to_disk(place.parent, os.O_RDONLY)
+        to_disk(place.parent, os.O_RDONLY)
 
 
-def _refuse_occupied(place: Path) -> None:
+def refuse_occupied(place: Path) -> None:
+    """ValueError if something other than an empty folder is at the place."""
     if place.exists() and not (place.is_dir() and next(place.iterdir(), None) is None):
         raise ValueError(
             say(
@@ -68,7 +69,8 @@ def _refuse_occupied(place: Path) -> None:
         )
 
 
-def _to_disk(path: Path, flags: int = os.O_RDWR) -> None:
+def to_disk(path: Path, flags: int = os.O_RDWR) -> None:
+    """Return when what was written to the file would survive a power cut."""
     handle = os.open(path, flags)
     try:
         os.fsync(handle)

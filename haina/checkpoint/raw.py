@@ -2,7 +2,8 @@
 
 NumPy has no bfloat16, so a tensor is a name of its element type, a shape and its bytes. This module knows
 bytes and element types; it does not know files' formats, names of tensors or models. The names of the types
-are those of safetensors (huggingface/safetensors, README, "Format").
+are those of safetensors (huggingface/safetensors, README, "Format"), and W4 and W8 for our packed matrices
+(docs/formats.md).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from haina.native.reference import quantize_rows
+from haina.native.packing import BLOCK_ROWS, PACKED, pack, packed_bytes, scales, unpack
 from haina.wording import say, system_reason
 
 # Bytes of one element, by the names of safetensors.
@@ -26,7 +27,7 @@ ITEM_BYTES = {
 }  # fmt: skip
 
 # The types that a weight can have here; the others occur in files and are refused by name when asked for.
-WEIGHT_DTYPES = ("F32", "F16", "BF16", "I8")
+WEIGHT_DTYPES = ("F32", "F16", "BF16", *PACKED)
 
 # Type of the integers with the same bits, and the bits of +infinity: larger ones are NaN, sign bit apart.
 _INFINITY: dict[str, tuple[type[np.signedinteger], type[np.unsignedinteger], int]] = {
@@ -35,26 +36,39 @@ _INFINITY: dict[str, tuple[type[np.signedinteger], type[np.unsignedinteger], int
     "BF16": (np.int16, np.uint16, 0x7F80),
 }
 
-_CHUNK_BYTES = 1 << 20  # of work memory, when a tensor is converted in pieces
+_CHUNK_BYTES = 4 << 20  # of float32, when a tensor is converted in pieces
+
+
+def tensor_bytes(dtype: str, shape: tuple[int, ...]) -> int:
+    """Bytes of a tensor. Of its first rows alone, it is where the next row begins (packed: whole blocks of rows)."""
+    if dtype in PACKED:
+        rows, cols = shape
+        return packed_bytes(dtype, rows, cols)
+    return math.prod(shape) * ITEM_BYTES[dtype]
+
+
+def chunks(shape: tuple[int, ...]) -> Iterator[tuple[int, int]]:
+    """The rows of a tensor in runs (start, stop), each small in float32 and, but for the last, of whole blocks."""
+    step = max(1, _CHUNK_BYTES // (4 * BLOCK_ROWS * math.prod(shape[1:]) or 1)) * BLOCK_ROWS
+    for start in range(0, shape[0], step):
+        yield start, min(start + step, shape[0])
 
 
 @dataclass(frozen=True)
 class Raw:
     """A tensor as it lies in a file.
 
-    data:  uint8 [nbytes], read-only, C order, usually a view of a memory map; aligned to the element size.
-    scale: I8 only: float32 [rows]; the weight is i8 * scale[row].
+    data: uint8 [nbytes], read-only, C order, usually a view of a memory map; aligned to the element size, or to
+    a float32 if it is packed.
     """
 
     dtype: str
     shape: tuple[int, ...]
     data: np.ndarray
-    scale: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         assert self.data.dtype == np.uint8 and self.data.ndim == 1 and self.data.flags.c_contiguous
-        assert self.data.nbytes == math.prod(self.shape) * ITEM_BYTES[self.dtype]
-        assert self.scale is None or (self.dtype == "I8" and self.scale.shape == self.shape[:1])
+        assert self.data.nbytes == tensor_bytes(self.dtype, self.shape)
 
     @classmethod
     def of(cls, array: np.ndarray) -> Raw:
@@ -67,39 +81,50 @@ class Raw:
         return self.data.nbytes
 
     def float32(self) -> np.ndarray:
-        """A new float32 array of `shape`; exact for every type (int8 is rounded once, by its scale)."""
+        """A new float32 array of `shape`; exact for every type (packed: the integers' product, rounded once)."""
+        if self.dtype in PACKED:
+            rows, cols = self.shape
+            return unpack(self.dtype, self.data, rows, cols)
         if self.dtype == "BF16":
             bits = self.data.view(np.uint16).astype(np.uint32)
             bits <<= 16
             values = bits.view(np.float32)
         else:
-            stored = {"F32": np.float32, "F16": np.float16, "I8": np.int8}[self.dtype]
+            stored = {"F32": np.float32, "F16": np.float16}[self.dtype]
             values = self.data.view(stored).astype(np.float32)
-        values = values.reshape(self.shape)
-        if self.scale is not None:
-            values *= self.scale.reshape(-1, *(1,) * (len(self.shape) - 1))
-        return values
+        return values.reshape(self.shape)
+
+    def rounded(self, dtype: str, *, threads: int | None = None) -> Raw:
+        """The same tensor as W4, W8 (a matrix of finite values, native/packing.py) or BF16, nearest, ties to even.
+
+        BF16 gives infinity beyond its largest value. All of the tensor is in float32 for a while: `chunks`.
+        """
+        if dtype == self.dtype:
+            return self
+        values = self.float32()
+        if dtype in PACKED:
+            return Raw(dtype, self.shape, pack(dtype, values, threads=threads))
+        assert dtype == "BF16"
+        bits = values.reshape(-1).view(np.uint32)
+        bits += (bits >> 16 & 1) + np.uint32(0x7FFF)
+        bits >>= 16
+        return Raw(dtype, self.shape, bits.astype(np.uint16).view(np.uint8))
 
     def rows(self, start: int, stop: int) -> Raw:
-        """Rows start..stop of a matrix (or elements of a vector) as a view: nothing is copied."""
-        row_bytes = self.nbytes // self.shape[0]
-        scale = None if self.scale is None else self.scale[start:stop]
+        """Rows start..stop of a matrix (or elements of a vector) as a view: nothing is copied.
+
+        Of a packed matrix: blocks of 32 rows.
+        """
+        if self.dtype in PACKED:
+            assert start % BLOCK_ROWS == 0 and (stop % BLOCK_ROWS == 0 or stop == self.shape[0])
         shape = (stop - start, *self.shape[1:])
-        return replace(self, shape=shape, data=self.data[start * row_bytes : stop * row_bytes], scale=scale)
+        first, last = (tensor_bytes(self.dtype, (row, *self.shape[1:])) for row in (start, stop))
+        return Raw(self.dtype, shape, self.data[first:last])
 
     def row_chunks(self) -> Iterator[tuple[int, Raw]]:
         """The same tensor in runs of rows with the first row of each: small enough to convert one by one."""
-        step = max(1, _CHUNK_BYTES // (4 * math.prod(self.shape[1:]) or 1))
-        for start in range(0, self.shape[0], step):
-            yield start, self.rows(start, min(start + step, self.shape[0]))
-
-    def rounded(self) -> Raw:
-        """A float matrix as int8 with one scale a row (native/reference.py), a few rows in float32 at a time."""
-        data, scale = np.empty(self.shape, np.int8), np.empty(self.shape[0], np.float32)
-        for start, chunk in self.row_chunks():
-            stop = start + chunk.shape[0]
-            data[start:stop], scale[start:stop] = quantize_rows(chunk.float32())
-        return Raw("I8", self.shape, data.reshape(-1).view(np.uint8), scale)
+        for start, stop in chunks(self.shape):
+            yield start, self.rows(start, stop)
 
     def finite(self) -> bool:
         """Whether no element is NaN or infinite. Looks at the bits where they lie: no copy, no conversion.
@@ -107,8 +132,9 @@ class Raw:
         As signed integers the positive floats are in order, as unsigned ones so are the negative floats
         after them; so NaN and infinity are at the top of one of the two orders.
         """
-        if self.dtype == "I8":
-            return self.scale is None or bool(np.isfinite(self.scale).all())
+        if self.dtype in PACKED:
+            rows, cols = self.shape
+            return bool(np.isfinite(scales(self.dtype, self.data, rows, cols)).all())
         if not self.data.size:
             return True
         signed, unsigned, infinity = _INFINITY[self.dtype]
@@ -130,21 +156,27 @@ class Stored:
     data: np.ndarray
     strides: tuple[int, ...] | None = None
 
+    @property
+    def coding(self) -> str:
+        """How the values are written: as their dtype, or in a code that is decoded to it when they are read."""
+        return self.dtype
+
     def rows(self, start: int, stop: int) -> Stored:
         """Rows start..stop of a matrix (or elements of a vector), as `Raw.rows`."""
-        stride = math.prod(self.shape[1:]) if self.strides is None else self.strides[0]
-        data = self.data[start * stride * ITEM_BYTES[self.dtype] :]
-        return replace(self, shape=(stop - start, *self.shape[1:]), data=data)
+        if self.strides is None:
+            first = tensor_bytes(self.dtype, (start, *self.shape[1:]))
+        else:
+            first = start * self.strides[0] * ITEM_BYTES[self.dtype]
+        return replace(self, shape=(stop - start, *self.shape[1:]), data=self.data[first:])
 
     def raw(self) -> Raw:
         """The tensor: a view if it lies in C order and aligned, otherwise the one copy that is needed."""
-        item_bytes = ITEM_BYTES[self.dtype]
-        n_bytes = math.prod(self.shape) * item_bytes
+        item_bytes = 4 if self.dtype in PACKED else ITEM_BYTES[self.dtype]
         if self.strides is not None and not in_c_order(self.shape, self.strides):
             strides_bytes = [stride * item_bytes for stride in self.strides]
             item = np.ndarray(self.shape, f"V{item_bytes}", self.data, strides=strides_bytes)
             return Raw(self.dtype, self.shape, np.ascontiguousarray(item).reshape(-1).view(np.uint8))
-        data = self.data[:n_bytes]
+        data = self.data[: tensor_bytes(self.dtype, self.shape)]
         if data.ctypes.data % item_bytes:
             data = data.copy()
         data.flags.writeable = False
@@ -186,6 +218,22 @@ def map_file(path: Path) -> np.ndarray:
             )
         )
     return np.frombuffer(mapped, np.uint8)
+
+
+def give_back(data: np.ndarray) -> None:
+    """Let the system take back the memory of mapped bytes that were read; reading them again finds them again.
+
+    They are in its cache of files anyway, but count as this process's memory while it has them mapped. Nothing
+    happens to an array that is not a view of a map, and on systems without madvise.
+    """
+    owner: object = data
+    while isinstance(owner, np.ndarray):
+        owner = owner.base
+    owner = owner.obj if isinstance(owner, memoryview) else owner
+    if isinstance(owner, mmap.mmap) and hasattr(owner, "madvise") and data.size:
+        start = data.ctypes.data - np.frombuffer(owner, np.uint8).ctypes.data
+        page = start - start % mmap.PAGESIZE
+        owner.madvise(mmap.MADV_DONTNEED, page, start + data.nbytes - page)
 
 
 _LFS_START = b"version https://git-lfs.github.com/spec/"

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import math
 import struct
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -27,6 +28,7 @@ HEADER_LIMIT_BYTES = (
     16 << 20
 )  # ~100,000 tensors, ours have under 1,000; the library's 100 MB parse to gigabytes
 MAX_DIMS = 8
+_ALIGNMENT = 64  # bytes, of the first tensor in a file that we write: a cache line
 
 
 def read_safetensors(path: Path) -> dict[str, Stored]:
@@ -102,6 +104,18 @@ def _damaged(path: Path, en: str, zh: str) -> ValueError:
     )
 
 
+def file_header(entries: Iterable[tuple[str, str, tuple[int, ...]]]) -> bytes:
+    """The beginning of a file whose tensors (name, dtype, shape) follow it in this order, the first 64-aligned."""
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    end = 0
+    for name, dtype, shape in entries:
+        start, end = end, end + math.prod(shape) * ITEM_BYTES[dtype]
+        header[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [start, end]}
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    text = text.ljust(len(text) + -(8 + len(text)) % _ALIGNMENT)
+    return struct.pack("<Q", len(text)) + text
+
+
 class SafetensorsWriter:
     """Write a safetensors file tensor by tensor, none of them held in memory.
 
@@ -113,7 +127,7 @@ class SafetensorsWriter:
         """names: at most so many tensors; name_bytes: UTF-8 bytes of all their names together."""
         # 240 for {"dtype":"BF16","shape":[...],"data_offsets":[...]} of 8 and 2 numbers; 6: \u001f.
         room_bytes = 64 + 6 * name_bytes + 240 * names
-        self.header_bytes = room_bytes + -(8 + room_bytes) % 64
+        self.header_bytes = room_bytes + -(8 + room_bytes) % _ALIGNMENT
         self.file = path.open("xb")
         self.entries: dict[str, Any] = {"__metadata__": {"format": "pt"}}
         self.end = 0

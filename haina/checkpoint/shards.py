@@ -13,6 +13,7 @@ from typing import Any
 
 from haina.checkpoint.raw import Stored
 from haina.checkpoint.read_json import read_json_object
+from haina.checkpoint.read_nf4 import join_flat
 from haina.checkpoint.read_pickle import read_pickle
 from haina.checkpoint.read_safetensors import read_safetensors
 from haina.wording import say
@@ -25,7 +26,14 @@ FORMATS: dict[tuple[str, str], Callable[[Path], dict[str, Stored]]] = {
 
 
 def read_weights(folder: Path) -> dict[str, Stored]:
-    """Every tensor of the folder by its name there; only headers are read. ValueError names the file."""
+    """Every tensor of the folder by its name there; only headers are read. ValueError names the file.
+
+    The parts of a 4-bit matrix of bitsandbytes are joined (`read_nf4`).
+    """
+    return join_flat(folder, _read_files(folder))
+
+
+def _read_files(folder: Path) -> dict[str, Stored]:
     for (stem, suffix), read in FORMATS.items():
         single, index = folder / f"{stem}{suffix}", folder / f"{stem}{suffix}.index.json"
         if single.exists():

@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from haina.model.families import FAMILIES, NEUTRAL_KEYS, Family
+from haina.model.families import BITSANDBYTES_NEUTRAL_KEYS, FAMILIES, NEUTRAL_KEYS, Family
 from haina.wording import say
 
 Position = Literal["rope", "alibi"]
@@ -19,6 +19,8 @@ Head = Literal["plain", "normed"]
 # The largest values we take from a folder: far above every published model, far below an overflow.
 LARGEST = 1 << 24
 MOST_LAYERS = 1024
+
+PACKED_FORMAT = 1  # of the bytes of packed matrices, docs/formats.md
 
 
 @dataclass(frozen=True)
@@ -161,6 +163,7 @@ class _Reader:
         if position == "rope" and head_dim % 2:
             raise self.wrong("head_dim", head_dim)
         self.only("hidden_act", "silu", "swish")
+        self.quantization()
         config = ModelConfig(
             architecture=architecture,
             vocab_size=self.integer("vocab_size"),
@@ -239,6 +242,37 @@ class _Reader:
             raise self.wrong("rope_theta", sorted(found))
         return found.pop() if found else 10000.0
 
+    def quantization(self) -> None:
+        """Matrices that `haina convert` packed name their format; the tensors themselves say how they are packed."""
+        found = self.hf.get("quantization_config")
+        if isinstance(found, dict) and found.get("load_in_4bit") is True:
+            return self.bitsandbytes(found)
+        if not isinstance(found, dict) or found.get("quant_method") != "haina":
+            return
+        self.taken.add("quantization_config")
+        packing = _Reader(found, f"{self.file}: quantization_config")
+        if packing.integer("format") > PACKED_FORMAT:
+            raise ValueError(
+                say(
+                    f"{self.file}: written by a newer haina (format {found['format']}); upgrade haina to read it",
+                    f"{self.file}：由更新版本的海纳写成（格式 {found['format']}）；请升级海纳后再读取",
+                )
+            )
+        packing.only("weights", "w4", "w8")
+        packing.only("quant_method", "haina")
+        packing.refuse_unknown()
+
+    def bitsandbytes(self, found: dict[str, Any]) -> None:
+        """Baichuan 2's 4bits folders; the tensors say themselves how they are packed (checkpoint/read_nf4.py)."""
+        self.taken.add("quantization_config")
+        nf4 = _Reader(found, f"{self.file}: quantization_config")
+        nf4.only("load_in_4bit", True)
+        nf4.only("bnb_4bit_quant_type", "nf4")
+        nf4.only("quant_method", "bitsandbytes")
+        nf4.only("bnb_4bit_quant_storage", "uint8")
+        nf4.taken.update(BITSANDBYTES_NEUTRAL_KEYS)
+        nf4.refuse_unknown()
+
     def refuse_unknown(self) -> None:
         """A key that we do not know may change the network: it must be switched off or removed."""
         for key, value in self.hf.items():
@@ -286,6 +320,11 @@ class _Reader:
                 f"{self.file}：无法使用 {key} = {_short(value)}；请与官方发布的 config.json 核对",
             )
         )
+
+
+def packed_config(weights: Literal["w8", "w4"]) -> dict[str, Any]:
+    """The key of config.json that says that matrices are packed, and in which format."""
+    return {"quantization_config": {"quant_method": "haina", "format": PACKED_FORMAT, "weights": weights}}
 
 
 def _short(value: object) -> str:

@@ -98,12 +98,12 @@ def run(data: Path, folder: Path, *, stop_after: int | None = None) -> Decoder |
 
 
 def publish(decoder: Decoder, folder: Path, destination: Path, *, files: Mapping[str, bytes] = {}) -> None:
-    """Write the network, its matrices rounded to int8 row by row, as a checkpoint folder with its tokenizer.
+    """Write the network, its matrices packed as W8, as a checkpoint folder with its tokenizer.
 
     files: what else belongs to it, by name: the card, the licence.
     """
     weights = ((name, p.detach().cpu().numpy()) for name, p in decoder.named_parameters())
-    tensors = ((name, w if w.ndim == 1 else Raw.of(w).rounded()) for name, w in weights)
+    tensors = ((name, w if w.ndim == 1 else Raw.of(w).rounded("W8")) for name, w in weights)
     wire = (folder / "tokenizer.model").read_bytes()
     save(
         destination,
@@ -113,6 +113,7 @@ def publish(decoder: Decoder, folder: Path, destination: Path, *, files: Mapping
         generation=GENERATION,
         source=SOURCE,
         files=files,
+        weights="w8",
     )
 
 

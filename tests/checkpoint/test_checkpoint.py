@@ -255,7 +255,7 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "other names": (rename_norm, r"missing model\.norm\.weight, unknown model\.final_norm\.weight"),
     "wrong shape": (change_norm(torch.ones(7)), r"model\.norm\.weight has shape \[7\]"),
     "wrong type of tensor": (change_norm(torch.ones(8).double()), r"model\.norm\.weight of type F64"),
-    "int8 without scales": (change_norm(torch.ones(8).to(torch.int8)), r"int8 tensor model\.norm\.weight"),
+    "integers": (change_norm(torch.ones(8).to(torch.int8)), r"model\.norm\.weight of type I8"),
 }  # fmt: skip
 
 

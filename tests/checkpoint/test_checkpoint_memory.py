@@ -16,7 +16,7 @@ from haina.engine.engine import Engine
 from haina.engine.memory import weight_bytes
 from haina.model.config import ModelConfig
 
-SLACK_BYTES = 4 << 20  # names, headers, one chunk of work
+SLACK_BYTES = 16 << 20  # names, headers, one chunk of work
 
 LARGE = ModelConfig(
     architecture="BaichuanForCausalLM",

@@ -24,6 +24,7 @@ from safetensors.torch import save
 from haina.checkpoint.checkpoint import Checkpoint
 from haina.checkpoint.manifest import Manifest
 from haina.checkpoint.raw import Stored
+from haina.checkpoint.read_gguf import read_gguf
 from haina.checkpoint.read_pickle import read_pickle
 from haina.checkpoint.read_safetensors import read_safetensors
 
@@ -161,6 +162,9 @@ IN_A_FOLDER = [
     "pytorch_model-00001-of-00002.bin",
 ]  # fmt: skip
 
+OTHERS = ["GGUF", "start of a GGUF", "4bits folder", "4-bit safetensors"]
+TARGETS = len(FILES) + len(IN_A_FOLDER) + len(OTHERS)
+
 
 def read_all(file: Path, read: Callable[[Path], dict[str, Stored]]) -> None:
     for stored in read(file).values():
@@ -169,7 +173,14 @@ def read_all(file: Path, read: Callable[[Path], dict[str, Stored]]) -> None:
 
 
 def open_all(file: Path) -> None:
-    checkpoint = Checkpoint.open(file.parent)
+    look_at(Checkpoint.open(file.parent))
+
+
+def open_file(file: Path) -> None:
+    look_at(Checkpoint.open(file))
+
+
+def look_at(checkpoint: Checkpoint) -> None:
     shapes = checkpoint.config.tensor_shapes()
     assert {name: raw.float32().shape for name, raw in checkpoint.tensors()} == shapes
 
@@ -178,7 +189,7 @@ def fuzz(file: Path, valid: bytes, wrap: Callable[[bytes], bytes], drive: Callab
     """Write mutations of `valid` to `file` and drive its reader: it may be silent or raise a good ValueError."""
 
     @settings(
-        max_examples=MUTATIONS // (len(FILES) + len(IN_A_FOLDER)) + 1,
+        max_examples=MUTATIONS // TARGETS + 1,
         deadline=10_000,
         database=None,
         derandomize="HAINA_FUZZ" not in os.environ,
@@ -213,6 +224,27 @@ def test_a_mutated_file_in_a_folder(name: str, hf: Any, folder: Any, weights: An
     if name == "manifest.json":
         Manifest.of(place, {"licence": "Apache-2.0"}).write(place)
     file = place / name
+    fuzz(file, file.read_bytes(), whole, open_all)
+
+
+@pytest.mark.parametrize("what", OTHERS[:2])
+def test_a_mutated_gguf(what: str, hf: Any, weights: Any, write_gguf: Any) -> None:
+    hf |= {"architectures": ["LlamaForCausalLM"], "hidden_size": 32, "intermediate_size": 32}
+    file = write_gguf(hf, weights(hf, packed=False), "Q4_0")
+    content = file.read_bytes()
+    start = min(content.index(stored.data.tobytes()) for stored in read_gguf(file).tensors.values())
+    if what == "GGUF":
+        fuzz(file, content, whole, open_file)
+    else:
+        fuzz(file, content[:start], lambda head: head + bytes(-len(head) % 32) + content[start:], open_file)
+
+
+@pytest.mark.parametrize("what", OTHERS[2:])
+def test_a_mutated_4_bit_folder(what: str, hf: Any, folder: Any, weights: Any, in_nf4: Any) -> None:
+    flat = what == "4-bit safetensors"
+    state, _ = in_nf4(weights(hf), flat=flat)
+    place = folder(hf, state, "safetensors" if flat else "legacy")
+    file = place / ("model.safetensors" if flat else "pytorch_model.bin")
     fuzz(file, file.read_bytes(), whole, open_all)
 
 

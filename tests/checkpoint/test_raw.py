@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from haina.checkpoint.raw import Raw, Stored
+from haina.checkpoint.raw import Raw, Stored, tensor_bytes
 
 TORCH = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
@@ -27,12 +27,29 @@ def test_float32_is_exact(dtype: str) -> None:
     assert np.array_equal(ours[number].view(np.uint32), theirs[number].view(np.uint32))
 
 
-def test_int8_rows_are_scaled() -> None:
-    weights = np.arange(-128, 128, dtype=np.int8).reshape(4, 64)
-    scale = np.array([1, 0.5, 3, 1e-3], np.float32)
-    raw = Raw("I8", (4, 64), weights.reshape(-1).view(np.uint8), scale)
-    assert np.array_equal(raw.float32(), weights * scale[:, None])
-    assert np.array_equal(raw.rows(1, 3).float32(), weights[1:3] * scale[1:3, None])
+@pytest.mark.parametrize("dtype, error", [("W8", 0.01), ("W4", 0.1)])
+def test_packed_rows_are_those_of_the_matrix(dtype: str, error: float) -> None:
+    array = np.random.default_rng(1).standard_normal((75, 530)).astype(np.float32)
+    raw = Raw.of(array).rounded(dtype)
+    assert raw.nbytes == tensor_bytes(dtype, (75, 530)) == 3 * tensor_bytes(dtype, (32, 530))
+    assert (raw.float32() - array).std() < error
+    part = raw.rows(32, 75)
+    assert np.shares_memory(part.data, raw.data)
+    assert np.array_equal(part.float32(), raw.float32()[32:])
+    assert np.array_equal(Raw.of(array[32:]).rounded(dtype).data, part.data)
+    stored = Stored(dtype, (75, 530), raw.data).rows(32, 64).raw()
+    assert np.array_equal(stored.float32(), raw.float32()[32:64])
+
+
+def test_bfloat16_rounds_to_nearest_even() -> None:
+    array = np.concatenate([
+        (np.arange(1 << 16, dtype=np.uint32) * 0x10001 ^ 0x8000).view(np.float32),
+        np.array([0x3F808000, 0x3F818000, 0x3F808001, 0x7F7F7FFF, 0x7F7F8000], np.uint32).view(np.float32),
+    ])  # fmt: skip
+    array = array[np.isfinite(array)]
+    theirs = torch.from_numpy(array).bfloat16().view(torch.uint8).numpy()
+    ours = Raw.of(array).rounded("BF16")
+    assert np.array_equal(ours.data, theirs) and not ours.finite() and ours.rows(0, 9).finite()
 
 
 def test_float32_is_a_new_array() -> None:
@@ -52,10 +69,15 @@ def test_finite_finds_what_is_not(dtype: str, value: float) -> None:
     assert not Raw(dtype, (4,), tensor.view(torch.uint8).numpy()).finite()
 
 
-def test_finite_looks_at_scales() -> None:
-    data = np.zeros(4, np.uint8)
-    assert Raw("I8", (2, 2), data, np.ones(2, np.float32)).finite()
-    assert not Raw("I8", (2, 2), data, np.array([1, np.nan], np.float32)).finite()
+@pytest.mark.parametrize("dtype", ["W8", "W4"])
+@pytest.mark.parametrize("row", [0, 40])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_finite_looks_at_the_scales_of_packed_matrices(dtype: str, row: int, value: float) -> None:
+    raw = Raw.of(np.ones((64, 1024), np.float32)).rounded(dtype)
+    assert raw.finite()
+    block, chunk_bytes = raw.data.reshape(2, -1)[row // 32], raw.nbytes // 4
+    block[chunk_bytes : chunk_bytes + 128].view(np.float32)[row % 32] = value  # of the second 512 columns
+    assert not raw.finite()
 
 
 def test_rows_and_row_chunks_are_views() -> None:

@@ -42,17 +42,9 @@ def arrays(config: ModelConfig, dtype: Any = np.float32) -> dict[str, np.ndarray
     return {name: draw.standard_normal(shape).astype(dtype) for name, shape in config.tensor_shapes().items()}
 
 
-def as_int8(array: np.ndarray) -> Raw:
-    """Symmetric, a scale for each row."""
-    scale = (np.abs(array).max(axis=1) / 127).astype(np.float32)
-    rows = np.rint(array / scale[:, None]).astype(np.int8)
-    return Raw("I8", rows.shape, rows.reshape(-1).view(np.uint8), scale)
-
-
 def assert_same(found: Raw, given: Raw) -> None:
     assert (found.dtype, found.shape) == (given.dtype, given.shape)
     assert np.array_equal(found.data, given.data)
-    assert found.scale is given.scale is None or np.array_equal(found.scale, given.scale)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -92,18 +84,30 @@ def test_any_order_gives_the_packed_matrix_that_others_read(put: Callable[..., P
 
 
 @pytest.mark.parametrize("config", [TINY, LLAMA])
-def test_bfloat16_and_int8(config: ModelConfig, put: Callable[..., Path]) -> None:
-    given: dict[str, Raw] = {}
-    for name, array in arrays(config).items():
-        if array.ndim == 2 and "_proj" in name:
-            given[name] = as_int8(array)
-        else:
-            bits = torch.from_numpy(array).bfloat16().view(torch.uint8).numpy().reshape(-1)
-            given[name] = Raw("BF16", array.shape, bits)
-    checkpoint = Checkpoint.open(put(config, given))
-    assert not [name for name in checkpoint.names() if "scale" in name]
+def test_bfloat16(config: ModelConfig, put: Callable[..., Path]) -> None:
+    given = {name: Raw.of(array).rounded("BF16") for name, array in arrays(config).items()}
+    for name, raw in Checkpoint.open(put(config, given)).tensors():
+        assert_same(raw, given[name])
+
+
+@pytest.mark.parametrize("config", [TINY, LLAMA, replace(LLAMA, tie_word_embeddings=True)])
+@pytest.mark.parametrize("weights", ["w8", "w4"])
+def test_packed_matrices(config: ModelConfig, weights: Any, put: Callable[..., Path]) -> None:
+    given = {
+        name: Raw.of(array) if array.ndim == 1 else Raw.of(array).rounded(weights.upper())
+        for name, array in arrays(config).items()
+    }
+    place = put(config, given, weights=weights)
+    hf = json.loads((place / "config.json").read_text())
+    assert hf["quantization_config"] == {"quant_method": "haina", "format": 1, "weights": weights}
+    checkpoint = Checkpoint.open(place)
+    assert checkpoint.config == config and checkpoint.names() == list(given)
     for name, raw in checkpoint.tensors():
         assert_same(raw, given[name])
+    theirs = load_file(place / "model.safetensors")
+    q = f"model.layers.1.self_attn.q_proj.weight.{weights}"
+    assert theirs[q].shape[0] == 1 and theirs[q].dtype == torch.uint8
+    assert_same(checkpoint.tensor("model.layers.1.self_attn.q_proj.weight", bits=4), given[q[:-3]])
 
 
 def test_a_norm_head_may_be_folded_again(
@@ -119,12 +123,12 @@ def test_a_norm_head_may_be_folded_again(
     np.testing.assert_allclose(head, once.tensor("lm_head.weight").float32(), rtol=1e-6)
 
 
-def test_an_int8_norm_head_stays_int8(put: Callable[..., Path]) -> None:
-    tensors: dict[str, Any] = arrays(NORMED)
-    tensors["lm_head.weight"] = as_int8(tensors["lm_head.weight"])
-    head = Checkpoint.open(put(NORMED, tensors)).tensor("lm_head.weight")
-    assert head.dtype == "I8" and np.array_equal(head.data, tensors["lm_head.weight"].data)
-    np.testing.assert_allclose(np.linalg.norm(head.float32(), axis=1), 1, rtol=1e-6)
+@pytest.mark.parametrize("bits", [8, 4])
+def test_a_norm_head_is_folded_before_it_is_packed(bits: Any, put: Callable[..., Path]) -> None:
+    tensors = arrays(NORMED)
+    head = Checkpoint.open(put(NORMED, tensors)).tensor("lm_head.weight", bits=bits)
+    unit = tensors["lm_head.weight"] / np.linalg.norm(tensors["lm_head.weight"], axis=1, keepdims=True)
+    assert head.dtype == "W8" and np.abs(head.float32() - unit).max() < 0.005
 
 
 def test_a_plain_head_of_baichuan2_survives(put: Callable[..., Path]) -> None:

@@ -84,6 +84,6 @@ def test_publish_writes_a_checkpoint_that_opens(tokenizer: Tokenizer, tmp_path: 
     assert opened.config == brook.CONFIG and opened.generation["user_token_id"] == 195
     stored = opened.tensor("lm_head.weight")
     assert (
-        stored.dtype == "I8"
+        stored.dtype == "W8"
         and np.abs(stored.float32() - decoder.lm_head.weight.detach().numpy()).max() < 0.01
     )

@@ -1,0 +1,350 @@
+"""Convert: a checkpoint into another folder with packed (W4, W8) or bfloat16 matrices, a few rows at a time.
+
+The weights are written front to back, each run of rows rounded by one of a few threads, so memory does not grow
+with the model and the sha256 of the file is known when its last byte is. Everything lies in a work folder beside
+the destination until it is whole. A journal there says how far the file is safely on the disk: after a kill, a
+power cut or a full disk the same call goes on from there, and the folder is the same to the last byte.
+
+It does not know how weights are rounded (native/packing.py) nor how they lie in the source (checkpoint.py).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import IO, Any, Literal, Protocol
+
+import numpy as np
+
+from haina import __version__
+from haina.checkpoint.checkpoint import Checkpoint, json_bytes, writes_packed_qkv
+from haina.checkpoint.layout import header_entry, layout, packed_dtype
+from haina.checkpoint.manifest import FileRecord, Manifest, Progress
+from haina.checkpoint.new_folder import put_in_place, refuse_occupied, to_disk
+from haina.checkpoint.raw import Raw, chunks, tensor_bytes
+from haina.checkpoint.read_safetensors import file_header
+from haina.model.config import packed_config
+from haina.native.binding import usable_threads
+from haina.native.packing import PACKED
+from haina.wording import say, system_reason
+
+Target = Literal["w4", "w8", "bf16"]
+BITS: dict[Target, Literal[16, 8, 4]] = {"w4": 4, "w8": 8, "bf16": 16}
+
+RoundRows = Callable[[np.ndarray], np.ndarray]  # float32 rows of a matrix → their packed bytes
+
+WEIGHTS = "model.safetensors"
+SYNC_BYTES = 128 << 20  # written between two entries of the journal: what a kill costs at most
+_READ_BYTES = 4 << 20
+
+
+class Rounding(Protocol):
+    """Another way to pack matrices than pack()'s."""
+
+    identity: str  # what decides the bytes: a conversion goes on only with the same
+
+    def of(self, name: str) -> RoundRows | None:
+        """For every tensor in the order of the file; None: as usual. The RoundRows may be called by several threads."""
+        ...
+
+
+def convert(
+    checkpoint: Checkpoint,
+    destination: str | Path,
+    *,
+    to: Target,
+    rounding: Rounding | None = None,
+    threads: int | None = None,
+    sync_bytes: int = SYNC_BYTES,
+    progress: Progress = lambda what, done, total: None,
+    note: Callable[[str], None] = lambda text: None,
+) -> None:
+    """Write the checkpoint to a new folder `destination`: q, k and v apart and a NormHead folded, unless to bf16.
+
+    progress hears (what, bytes of the source done, of all); note hears in a sentence when an earlier attempt goes on
+    or is thrown away. threads: None is one per usable CPU; the bytes do not depend on it. ValueError, one line: the
+    place is occupied or being written, the source is packed already, a value is NaN, infinite or too large, the disk
+    is full. What was done stays beside the destination then.
+    """
+    place = Path(os.path.abspath(destination))
+    plan = _plan(checkpoint, to, rounding)
+    with _work_folder(place) as work:
+        _require_space(work, plan, place)
+        record = _write_weights(work, plan, threads or usable_threads(), sync_bytes, progress, note)
+        _write_rest(work / "model", plan, record)
+        put_in_place(work / "model", place)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """All that decides what is written, settled before the first byte."""
+
+    checkpoint: Checkpoint
+    to: Target
+    dtypes: dict[str, str]  # by our names, in the order of the file
+    header: bytes
+    rounding: Rounding | None
+
+    def source_bytes(self, name: str) -> int:
+        return tensor_bytes(self.checkpoint.dtype(name), self.checkpoint.shape(name))
+
+    def file_bytes(self) -> int:
+        return len(self.header) + sum(
+            tensor_bytes(dtype, self.checkpoint.shape(name)) for name, dtype in self.dtypes.items()
+        )
+
+    def identity(self) -> dict[str, Any]:
+        """What must be the same for a conversion to go on: the program, the target, the files of the source."""
+        stats = {path.name: path.stat() for path in self.checkpoint.files()}
+        return {
+            "haina": __version__,
+            "to": self.to,
+            "rounding": self.rounding.identity if self.rounding else None,
+            "header": hashlib.sha256(self.header).hexdigest(),
+            "source": {name: [stat.st_size, stat.st_mtime_ns] for name, stat in stats.items()},
+        }
+
+
+def _plan(checkpoint: Checkpoint, to: Target, rounding: Rounding | None) -> _Plan:
+    """Matrices first: their blocks are then aligned to 32 bytes whatever the lengths of the vectors."""
+    config, bits = checkpoint.config, BITS[to]
+    if any(checkpoint.dtype(name) in PACKED for name in checkpoint.names()) and to != "bf16":
+        raise _packed_already(checkpoint.folder)
+    parts = layout(config, packed=to == "bf16" and writes_packed_qkv(config))
+    dtypes: dict[str, str] = {}
+    for name in sorted(parts, key=lambda name: len(parts[name].shape) == 1):
+        same = "BF16" if to == "bf16" else checkpoint.dtype(name)
+        dtypes[name] = packed_dtype(name, checkpoint.shape(name), bits) or same
+    entries = {
+        parts[name].stored: header_entry(parts[name].stored, dtype, parts[name].shape)
+        for name, dtype in dtypes.items()
+    }
+    return _Plan(checkpoint, to, dtypes, file_header(entries.values()), rounding)
+
+
+# The work folder: model/ becomes the destination, journal.json says how far model/model.safetensors is.
+
+
+@contextmanager
+def _work_folder(place: Path) -> Iterator[Path]:
+    """The folder beside the place where it is made. It is gone after success, and stays after anything else."""
+    work = place.parent / f".{place.name}.converting"
+    if work.exists() and place.exists() and not (work / "model").exists():
+        shutil.rmtree(work)  # killed after its last step
+    refuse_occupied(place)
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+        with (work / "lock").open("w") as lock:
+            _lock(lock, place)
+            yield work
+        shutil.rmtree(work)
+    except OSError as error:
+        raise ValueError(
+            say(
+                f"{place}: not written: {system_reason(error)}; make room and run the same command again, "
+                "it goes on from where it stopped",
+                f"{place}：未能写入：{system_reason(error)}；请腾出空间后重新运行同一命令，将从中断处继续",
+            )
+        ) from error
+
+
+def _lock(lock: IO[str], place: Path) -> None:
+    """ValueError if another process holds it. Windows: not looked for."""
+    if os.name != "posix":
+        return
+    import fcntl
+
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise ValueError(
+            say(
+                f"{place}: another haina is converting to this place; wait for it or choose another",
+                f"{place}：另一个 haina 进程正在向此处转换；请等待其完成或换个位置",
+            )
+        ) from None
+
+
+@dataclass(frozen=True)
+class _Journal:
+    """The first `tensors` of the plan are on the disk: so many bytes of the file, with this sha256 (hex)."""
+
+    plan: dict[str, Any]
+    tensors: int
+    bytes: int
+    sha256: str
+
+    @classmethod
+    def read(cls, work: Path) -> _Journal | None:
+        file = work / "journal.json"
+        return cls(**json.loads(file.read_bytes())) if file.exists() else None
+
+    def write(self, work: Path) -> None:
+        """In place of the last one, in one step."""
+        new = work / "journal.new"
+        new.write_bytes(json_bytes(vars(self)))
+        to_disk(new)
+        new.replace(work / "journal.json")
+
+
+class _Output:
+    """model.safetensors on its way, with the sha256 of what was written."""
+
+    def __init__(self, file: IO[bytes]):
+        self.file, self.sha256, self.bytes = file, hashlib.sha256(), 0
+
+    def write(self, data: bytes | memoryview) -> None:
+        self.file.write(data)
+        self.count(data)
+
+    def count(self, data: bytes | memoryview) -> None:
+        """Take bytes that are in the file already into the sum."""
+        self.sha256.update(data)
+        self.bytes += len(data)
+
+    def to_disk(self) -> None:
+        self.file.flush()
+        os.fsync(self.file.fileno())
+
+
+def _write_weights(
+    work: Path, plan: _Plan, threads: int, sync_bytes: int, progress: Progress, note: Callable[[str], None]
+) -> FileRecord:
+    """The weights, from where the journal says to the end; returns what the manifest says of the file."""
+    identity = plan.identity()
+    output, tensors = _begun(work, plan, identity, note)
+    with output.file:
+        names = list(plan.dtypes)
+        total = sum(map(plan.source_bytes, names))
+        done = sum(map(plan.source_bytes, names[:tensors]))
+        synced = output.bytes
+        what = say(f"converting to {plan.to}", f"转换为 {plan.to}")
+        progress(what, done, total)
+        for name, last, rows in _rounded(plan, names[tensors:], threads):
+            output.write(rows.data.data)
+            done += tensor_bytes(plan.checkpoint.dtype(name), rows.shape)
+            progress(what, done, total)
+            if not last:
+                continue
+            plan.checkpoint.give_back(name)
+            tensors += 1
+            if output.bytes - synced >= sync_bytes or tensors == len(names):
+                output.to_disk()
+                synced = output.bytes
+                _Journal(identity, tensors, synced, output.sha256.hexdigest()).write(work)
+    return FileRecord(output.bytes, output.sha256.hexdigest())
+
+
+def _begun(
+    work: Path, plan: _Plan, identity: dict[str, Any], note: Callable[[str], None]
+) -> tuple[_Output, int]:
+    """The file as the journal says it is, and the tensors in it; a new one if there is no journal of this plan."""
+    file, journal = work / "model" / WEIGHTS, _Journal.read(work)
+    if journal and journal.plan == identity and file.exists():
+        output = _Output(file.open("r+b"))
+        while data := output.file.read(min(_READ_BYTES, journal.bytes - output.bytes)):
+            output.count(data)
+        if (output.bytes, output.sha256.hexdigest()) == (journal.bytes, journal.sha256):
+            output.file.truncate(output.bytes)
+            note(say("going on where the last run stopped", "从上次中断处继续"))
+            return output, journal.tensors
+        output.file.close()
+    if journal:
+        why = say("the source, the options or haina have changed", "源文件、选项或海纳版本已变")
+        note(say(f"an unfinished conversion is thrown away: {why}", f"丢弃未完成的转换：{why}"))
+        (work / "journal.json").unlink()
+    shutil.rmtree(work / "model", ignore_errors=True)
+    (work / "model").mkdir()
+    output = _Output(file.open("xb"))
+    output.write(plan.header)
+    return output, 0
+
+
+def _rounded(plan: _Plan, names: list[str], threads: int) -> Iterator[tuple[str, bool, Raw]]:
+    """(name, whether it is the end of the tensor, rows of it, rounded), in the order of the file.
+
+    Each run of rows is rounded by one thread (NumPy and pack let go of the GIL); few lie ready, however slow the disk.
+    """
+    waiting: deque[tuple[str, bool, Future[Raw]]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        for name in names:
+            rows = plan.checkpoint.shape(name)[0]
+            round_rows = plan.rounding.of(name) if plan.rounding else None
+            for start, stop in chunks(plan.checkpoint.shape(name)):
+                waiting.append((name, stop == rows, pool.submit(_round, plan, name, start, stop, round_rows)))
+                if len(waiting) > 2 * threads:
+                    yield _next(waiting)
+        while waiting:
+            yield _next(waiting)
+
+
+def _next(waiting: deque[tuple[str, bool, Future[Raw]]]) -> tuple[str, bool, Raw]:
+    name, last, rows = waiting.popleft()
+    return name, last, rows.result()
+
+
+def _round(plan: _Plan, name: str, start: int, stop: int, round_rows: RoundRows | None) -> Raw:
+    rows = plan.checkpoint.rows(name, start, stop, fold=plan.to != "bf16")
+    if round_rows:
+        return Raw(plan.dtypes[name], rows.shape, round_rows(rows.float32()))
+    rounded = rows.rounded(plan.dtypes[name], threads=1)
+    if rounded.dtype == "BF16" and not rounded.finite():
+        raise ValueError(
+            say(
+                f"{plan.checkpoint.folder}: tensor {name} has values beyond bfloat16's 3.39e38; "
+                "the weights are damaged, download them again",
+                f"{plan.checkpoint.folder}：张量 {name} 中有数值超出 bfloat16 的范围 3.39e38；"
+                "权重已损坏，请重新下载",
+            )
+        )
+    return rounded
+
+
+def _write_rest(folder: Path, plan: _Plan, weights: FileRecord) -> None:
+    """Everything but the weights: config, generation settings, tokenizer, licences, manifest."""
+    checkpoint, to = plan.checkpoint, plan.to
+    config = checkpoint.config if to == "bf16" else replace(checkpoint.config, head="plain")
+    hf = config.to_hf() | (packed_config(to) if to != "bf16" else {})
+    for path in checkpoint.license_files():
+        shutil.copyfile(path, folder / path.name)
+    (folder / "config.json").write_bytes(json_bytes(hf))
+    (folder / "generation_config.json").write_bytes(json_bytes(checkpoint.generation))
+    (folder / "tokenizer.model").write_bytes(checkpoint.tokenizer_bytes())
+    (folder / "tokenizer_config.json").write_bytes(json_bytes({"add_bos_token": checkpoint.adds_bos}))
+    source = dict(checkpoint.manifest.source) if checkpoint.manifest else {}
+    made = f"haina convert --to {to}" + (f" --calibrate ({plan.rounding.identity})" if plan.rounding else "")
+    source["made"] = f"{source['made']}; {made}" if "made" in source else made
+    source["from"] = checkpoint.folder.resolve().name
+    Manifest.of(folder, source, known={WEIGHTS: weights}).write(folder)
+
+
+def _require_space(work: Path, plan: _Plan, place: Path) -> None:
+    """ValueError before anything is written if the file cannot fit on the disk."""
+    there = work / "model" / WEIGHTS
+    needed = plan.file_bytes() - (there.stat().st_size if there.exists() else 0)
+    free = shutil.disk_usage(work).free
+    if needed > free:
+        raise ValueError(
+            say(
+                f"{place}: {needed / 1e9:.1f} GB more are needed on this disk, {free / 1e9:.1f} GB are free; "
+                "make room or choose another place",
+                f"{place}：此磁盘还需 {needed / 1e9:.1f} GB，可用 {free / 1e9:.1f} GB；请腾出空间或换个位置",
+            )
+        )
+
+
+def _packed_already(folder: Path) -> ValueError:
+    return ValueError(
+        say(
+            f"{folder}: packed already; rounding twice would lose more, convert the folder that it was made from",
+            f"{folder}：已经是压缩格式；再次舍入会损失更多精度，请转换其来源目录",
+        )
+    )
