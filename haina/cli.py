@@ -22,15 +22,27 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from haina import __version__
-from haina.apps.screen import Status, complain, explained, interactive, note
-from haina.options import BrookOptions, ChatOptions, RunOptions, ShowOptions
+from haina.apps.screen import Status, complain, explained, interactive, note, one_line
+from haina.options import (
+    BrookOptions,
+    ChatOptions,
+    ConvertOptions,
+    FitOptions,
+    ListOptions,
+    PullOptions,
+    RemoveOptions,
+    RunOptions,
+    ShowOptions,
+)
 from haina.wording import chinese, say
 
 if TYPE_CHECKING:
     from haina.apps.model import Model
+    from haina.checkpoint.checkpoint import Checkpoint
 
 EMBEDDED = Path(__file__).parent / "weights"
 LARGEST_PROMPT_BYTES = 16 << 20
+YES = ("y", "yes", "是")
 REFUSED = 2  # exit status; Typer makes Ctrl-C 130
 
 # Typer's own words, for help and for usage errors.
@@ -122,14 +134,15 @@ def with_flags(verb: Callable[..., None]) -> Callable[..., None]:
 
 def _flag(field: Field[Any]) -> Any:
     about = field.metadata
+    name = f"--{field.name.rstrip('_').replace('_', '-')}"
     return typer.Option(
         field.default,
-        f"--{field.name.replace('_', '-')}",
+        *([name, about["short"]] if about["short"] else [name]),
         help=say(*about["help"]),
         metavar=about["metavar"],
         min=about["least"],
         max=about["most"],
-        show_default=field.name == "bits",
+        show_default=field.name in ("bits", "cache", "to", "from_"),
     )
 
 
@@ -156,6 +169,22 @@ PROMPT = typer.Argument(
     show_default=False,
 )
 
+DESTINATION = typer.Argument(
+    metavar="[DST]",
+    help=say("new folder [default: beside PATH, like PATH-w4]", "新目录，默认在原目录旁，如 PATH-w4"),
+    show_default=False,
+)
+MODEL = typer.Argument(
+    metavar="MODEL",
+    help=say(
+        "folder, .gguf file, name on the hub, or a shape like 13b",
+        "目录、.gguf 文件、站点上的名称，或 13b 这样的结构",
+    ),
+    show_default=False,
+)
+NAME = typer.Argument(
+    metavar="NAME", help=say("owner/name, as on the hub", "机构/名称，与站点上相同"), show_default=False
+)
 RECIPE = typer.Argument(help=say("what to train", "训练方案"), show_default=False)
 
 
@@ -186,15 +215,125 @@ def run(path: Annotated[Path, FOLDER], prompt: Annotated[str, PROMPT] = "-", *, 
 @app.command(cls=Verb, help=say("Show what a model is and what it needs.", "显示模型信息与内存需求。"))
 @with_flags
 def show(path: Annotated[Path, FOLDER_OR_EMBEDDED] = EMBEDDED, *, options: ShowOptions) -> None:
-    import json
-
     from haina.apps.show import describe, table
     from haina.checkpoint.checkpoint import Checkpoint
+    from haina.checkpoint.library import find
 
     with Status() as status:
-        checkpoint = Checkpoint.open(path, progress=status.progress)
+        checkpoint = Checkpoint.open(find(path), progress=status.progress)
     record = describe(checkpoint, context=options.context)
-    print(json.dumps(record, ensure_ascii=False, indent=2) if options.json else table(record))
+    print(as_json(record) if options.json else table(record))
+
+
+@app.command(
+    cls=Verb,
+    help=say("Tell what a model needs here, and how fast it can be.", "估算模型在本机的占用与速度。"),
+)
+@with_flags
+def fit(model: Annotated[str, MODEL], *, options: FitOptions) -> None:
+    from haina.apps.fit import assess, candidate, table
+    from haina.checkpoint.hub import connect
+
+    found = candidate(model, source=options.from_, web=connect(options.from_))
+    record = assess(found, context=options.context)
+    print(as_json(record) if options.json else table(record))
+
+
+@app.command(
+    cls=Verb,
+    help=say("Download a model, or go on with it.", "下载模型，可断点续传。"),
+)
+@with_flags
+def pull(name: Annotated[str, NAME], *, options: PullOptions) -> None:
+    from haina.apps.library import pull as bring
+    from haina.checkpoint.hub import connect
+
+    target = bring(name, options, web=connect(options.from_), tell=print)
+    print(say(f"done; talk with it: haina chat {target}", f"完成；与它对话：haina chat {target}"))
+
+
+@app.command(cls=Verb, help=say("List the models that were downloaded.", "列出已下载的模型。"))
+@with_flags
+def ls(*, options: ListOptions) -> None:
+    from haina.apps.library import listed, table
+
+    records = listed()
+    print(as_json(records) if options.json else table(records))
+
+
+@app.command(cls=Verb, help=say("Delete a downloaded model.", "删除已下载的模型。"))
+@with_flags
+def rm(name: Annotated[str, NAME], *, options: RemoveOptions) -> None:
+    from haina.apps.library import removal
+    from haina.checkpoint.library import remove
+
+    what = removal(name)
+    if not options.yes and not interactive(sys.stdin):
+        raise ValueError(say(f"{what}; to delete it, add -y", f"{what}；确认删除请加 -y"))
+    if not options.yes and input(say(f"{what}; delete? [y/N] ", f"{what}；删除？[y/N] ")).lower() not in YES:
+        print(say("kept", "已保留"))
+        return
+    remove(name)
+    print(say(f"deleted {what}", f"已删除 {what}"))
+
+
+@app.command(
+    cls=Verb,
+    help=say(
+        "Write a model in fewer bits; called again after a stop, it goes on.",
+        "把模型转换为更低精度；中断后重新运行即可继续。",
+    ),
+)
+@with_flags
+def convert(
+    path: Annotated[Path, FOLDER],
+    destination: Annotated[Path | None, DESTINATION] = None,
+    *,
+    options: ConvertOptions,
+) -> None:
+    from haina.apps.calibration import calibration
+    from haina.checkpoint.checkpoint import Checkpoint
+    from haina.checkpoint.convert import convert as write
+    from haina.checkpoint.library import find
+
+    path = find(path)
+    name = path.resolve().name.removesuffix(".gguf")
+    place = destination or path.resolve().with_name(f"{name}-{options.to}")
+    with Status() as status:
+        reading = say("checking files", "校验文件")
+        checkpoint = Checkpoint.open(
+            path, progress=lambda _, done, total: status.progress(reading, done, total)
+        )
+        for text in checkpoint.notes:
+            note(text)
+        write(
+            checkpoint,
+            place,
+            to=options.to,
+            rounding=calibration(checkpoint, options),
+            threads=options.threads,
+            progress=status.transfer,
+            note=note,
+        )
+    print(licence_line(checkpoint))
+    print(
+        say(
+            f"{place}: done; talk with it: haina chat {place}", f"{place}：完成；与它对话：haina chat {place}"
+        )
+    )
+
+
+def licence_line(checkpoint: Checkpoint) -> str:
+    """Under which licence a model may be used, or where that stands."""
+    files = ", ".join(one_line(file.name) for file in checkpoint.license_files())
+    if checkpoint.manifest and checkpoint.manifest.licence:
+        return say("licence: ", "许可：") + one_line(checkpoint.manifest.licence)
+    if files:
+        return say(f"licence: see {files}", f"许可：见 {files}")
+    return say(
+        "licence: the folder does not state one; look where the model came from",
+        "许可：目录中没有说明；请查看模型来源",
+    )
 
 
 @app.command(
@@ -236,6 +375,12 @@ def train(recipe: Annotated[str, RECIPE] = "brook", *, options: BrookOptions) ->
     )
 
 
+def as_json(record: object) -> str:
+    import json
+
+    return json.dumps(record, ensure_ascii=False, indent=2)
+
+
 def talk(path: Path, options: ChatOptions) -> None:
     """A conversation at a terminal; otherwise the whole of stdin is one question, a greeting if it is empty."""
     from haina.apps.chat import chat_template
@@ -260,9 +405,13 @@ def talk(path: Path, options: ChatOptions) -> None:
 def load(path: Path, options: ChatOptions) -> Model:
     """The model, with a line that tells how far it is."""
     from haina.apps.model import open_model
+    from haina.checkpoint.library import find
 
     with Status() as status:
-        return open_model(path, options, progress=status.progress)
+        model = open_model(find(path), options, progress=status.progress)
+    for text in model.checkpoint.notes:
+        note(text)
+    return model
 
 
 def read_prompt() -> str:

@@ -17,9 +17,10 @@ def flag(
     metavar: str | None = None,
     least: float | None = None,
     most: float | None = None,
+    short: str | None = None,
 ) -> Any:
-    """A field that people can set: its help in both languages, and the range of a number."""
-    about = {"help": (en, zh), "metavar": metavar, "least": least, "most": most}
+    """A field that people can set: its help in both languages, the range of a number, a letter beside its name."""
+    about = {"help": (en, zh), "metavar": metavar, "least": least, "most": most, "short": short}
     return field(default=default, metadata=about)
 
 
@@ -73,13 +74,18 @@ class BrookOptions:
 class ModelOptions:
     """How a checkpoint is loaded."""
 
-    bits: Literal[16, 8] = flag(16, "precision of the weights", "权重精度")
+    bits: Literal[16, 8, 4] = flag(16, "precision of the weights", "权重精度")
     context: int | None = flag(
         None,
         "room for prompt and answer [default: the model's, up to 4096]",
         "上下文词元数，默认随模型，至多 4096",
         metavar="TOKENS",
         least=16,
+    )
+    cache: Literal[16, 8] = flag(
+        16,
+        "precision of the context's keys and values; 8 halves their memory",
+        "上下文键值的精度；8 可省一半内存",
     )
     threads: int | None = flag(
         None,
@@ -126,6 +132,29 @@ class RunOptions(ChatOptions):
 
 
 @dataclass(frozen=True)
+class ConvertOptions:
+    """What `haina convert` makes of a model."""
+
+    to: Literal["w4", "w8", "bf16"] = flag(
+        "w4", "4 or 8 bits a weight, or bfloat16", "每个权重 4 位、8 位，或 bfloat16"
+    )
+    calibrate: list[str] = flag(  # noqa: RUF009
+        (),
+        "round w4 to suit this text (UTF-8, repeatable): closer to the source, much slower",
+        "按此文本优化 w4 的舍入（UTF-8，可多次给出）：更接近原模型，但慢得多",
+        metavar="FILE",
+    )
+    threads: int | None = flag(
+        None,
+        "CPU threads [default: all cores]",
+        "CPU 线程数，默认用全部核心",
+        metavar="N",
+        least=1,
+        most=1024,
+    )
+
+
+@dataclass(frozen=True)
 class ShowOptions:
     """What `haina show` is asked for."""
 
@@ -137,3 +166,47 @@ class ShowOptions:
         least=1,
     )
     json: bool = flag(False, "as JSON", "以 JSON 输出")
+
+
+FROM_HELP = ("the hub that has it", "模型所在的站点")
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """What `haina fit` is asked for."""
+
+    context: int | None = flag(
+        None,
+        "tokens of context [default: the model's, up to 4096]",
+        "上下文词元数，默认随模型，至多 4096",
+        metavar="TOKENS",
+        least=1,
+    )
+    from_: Literal["huggingface", "modelscope"] = flag("huggingface", *FROM_HELP)
+    json: bool = flag(False, "as JSON", "以 JSON 输出")
+
+
+@dataclass(frozen=True)
+class PullOptions:
+    """What `haina pull` is to bring, and from where."""
+
+    to: Literal["w4", "w8", "bf16"] | None = flag(
+        None, "keep it in this precision, as NAME-w4", "转换为此精度保存，名为 NAME-w4"
+    )
+    keep: bool = flag(False, "with --to: keep the original, too", "与 --to 合用：同时保留原件")
+    from_: Literal["huggingface", "modelscope"] = flag("huggingface", *FROM_HELP)
+    revision: str | None = flag(None, "branch, tag or commit", "分支、标签或提交", metavar="REV")
+
+
+@dataclass(frozen=True)
+class ListOptions:
+    """What `haina ls` is asked for."""
+
+    json: bool = flag(False, "as JSON", "以 JSON 输出")
+
+
+@dataclass(frozen=True)
+class RemoveOptions:
+    """What `haina rm` may do without asking."""
+
+    yes: bool = flag(False, "do not ask", "不再询问", short="-y")

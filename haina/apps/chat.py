@@ -14,7 +14,6 @@ from typing import Any, Literal
 
 from haina.apps.model import Model
 from haina.checkpoint.checkpoint import Checkpoint
-from haina.checkpoint.read_json import read_json_object
 from haina.engine.engine import Engine, Request
 from haina.engine.sampling import Sampling
 from haina.options import ChatOptions
@@ -161,11 +160,8 @@ def chat_template(model: Model) -> Template:
 
 
 def _opening(model: Model) -> tuple[int, ...]:
-    """What the family puts before a text: LLaMA its bos, Baichuan nothing (tokenizer_config.json)."""
-    file = model.checkpoint.folder / "tokenizer_config.json"
-    about = read_json_object(file) if file.exists() else {}
-    llama = str(about.get("tokenizer_class", "")).startswith("Llama")
-    return (model.tokenizer.bos_id,) if about.get("add_bos_token", llama) is True else ()
+    """What the family puts before a text: LLaMA its bos, Baichuan nothing."""
+    return (model.tokenizer.bos_id,) if model.checkpoint.adds_bos else ()
 
 
 @dataclass

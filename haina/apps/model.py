@@ -10,19 +10,23 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
 
 from haina.apps.screen import one_line
 from haina.checkpoint.checkpoint import Checkpoint
 from haina.checkpoint.raw import ITEM_BYTES
 from haina.engine.engine import Engine
-from haina.engine.memory import available_bytes, needed_bytes, weight_bytes
+from haina.engine.memory import Bits, available_bytes, cache_bytes, weight_bytes, work_bytes
+from haina.native.binding import CacheDtype
+from haina.native.packing import PACKED
 from haina.options import ModelOptions
 from haina.text.messages import Template, template_for
 from haina.text.tokenizer import Tokenizer
 from haina.wording import say
 
+CACHES: dict[int, CacheDtype] = {16: "F16", 8: "I8"}  # of keys and values, by ModelOptions.cache
 DEFAULT_CONTEXT_TOKENS = 4096  # a cache for the 131,072 of a LLaMA 3.1 would take more room than its weights
+
+_FIRST = "model.layers.0.self_attn.q_proj.weight"  # stands for all matrices
 
 Progress = Callable[[str, int, int], None]  # what is being done, how much of it, and of how much
 
@@ -61,11 +65,12 @@ def open_model(folder: str | Path, options: ModelOptions, *, progress: Progress 
     checkpoint = Checkpoint.open(folder, progress=lambda _, done, total: report(reading, done, total))
     context = context_tokens(checkpoint, options.context)
     if not options.force:
-        _check_memory(checkpoint, options.bits, context)
+        _check_memory(checkpoint, options, context)
     engine = Engine(
         checkpoint,
         bits=options.bits,
-        cache_bytes=context * checkpoint.config.kv_bytes_per_token(2),
+        cache_bytes=cache_bytes(checkpoint.config, tokens=context, dtype=CACHES[options.cache]),
+        cache_dtype=CACHES[options.cache],
         threads=options.threads,
         progress=lambda done, total: report(say("loading weights", "载入权重"), done, total),
     )
@@ -91,34 +96,82 @@ def context_tokens(checkpoint: Checkpoint, asked: int | None) -> int:
     return asked or min(most, DEFAULT_CONTEXT_TOKENS)
 
 
-def memory_bytes(checkpoint: Checkpoint, bits: Literal[16, 8], tokens: int) -> int:
-    """Bytes that a checkpoint needs to answer with `tokens` tokens of context, estimated before it is loaded."""
-    weights = weight_bytes(checkpoint.config, item_bytes=ITEM_BYTES[stored_dtype(checkpoint)], bits=bits)
-    return needed_bytes(checkpoint.config, weights, tokens=tokens)
+@dataclass(frozen=True)
+class Need:
+    """Bytes that a checkpoint needs to answer, estimated before it is loaded.
+
+    `mapped`: the weights are used as they lie in their files. The system may take such memory back and read it
+    again, but a model that must be read again for each token is too slow to use: it has to fit like any other.
+    """
+
+    weights: int
+    mapped: bool
+    cache: int
+    work: int
+
+    @property
+    def total(self) -> int:
+        return self.weights + self.cache + self.work
+
+
+def need(checkpoint: Checkpoint, bits: Bits, tokens: int, *, cache: CacheDtype = "F16") -> Need:
+    """What a checkpoint needs with `tokens` tokens of context."""
+    config, dtype = checkpoint.config, stored_dtype(checkpoint)
+    packed: Bits = 4 if dtype == "W4" else 8 if dtype == "W8" else bits
+    weights = weight_bytes(config, item_bytes=ITEM_BYTES.get(dtype, 1), bits=packed)
+    mapped = dtype in PACKED or (bits == 16 and stored_coding(checkpoint) == dtype)
+    context = cache_bytes(config, tokens=tokens, dtype=cache)
+    return Need(weights, mapped, context, work_bytes(config, tokens=tokens))
 
 
 def stored_dtype(checkpoint: Checkpoint) -> str:
     """The element type of the matrices, by the first of them."""
-    return checkpoint.tensor("model.layers.0.self_attn.q_proj.weight").dtype
+    return checkpoint.dtype(_FIRST)
 
 
-def _check_memory(checkpoint: Checkpoint, bits: Literal[16, 8], context: int) -> None:
-    needed, available = memory_bytes(checkpoint, bits, context), available_bytes()
-    if available is None or needed <= available:
+def stored_coding(checkpoint: Checkpoint) -> str:
+    """How the matrices are stored, if they are decoded to their element type: Q4_K, NF4."""
+    return checkpoint.coding(_FIRST)
+
+
+def _check_memory(checkpoint: Checkpoint, options: ModelOptions, context: int) -> None:
+    needed, available = (
+        need(checkpoint, options.bits, context, cache=CACHES[options.cache]),
+        available_bytes(),
+    )
+    if available is None or needed.total <= available:
         return
-    less = "--bits 8" if bits == 16 else "--context"
+    folder = checkpoint.folder
+    mapped = say(", mapped from their file", "，映射自文件") if needed.mapped else ""
+    parts = say(
+        f"weights {size(needed.weights)}{mapped}; context of {context:,} tokens {size(needed.cache)}",
+        f"权重 {size(needed.weights)}{mapped}；{context:,} 词元的上下文 {size(needed.cache)}",
+    )
+    cures = [
+        say("close other programs", "关闭其他程序"),
+        say("lower --context", "减小 --context"),
+    ]
+    if options.cache == 16:
+        cures.append(say("use --cache 8", "使用 --cache 8"))
+    if stored_dtype(checkpoint) not in PACKED and options.bits != 4:
+        smaller = size(weight_bytes(checkpoint.config, item_bytes=2, bits=4))
+        command = f"haina convert {folder} --to w4"
+        cures.append(
+            say(f"bring the weights to {smaller} with {command}", f"用 {command} 将权重压到 {smaller}")
+        )
     raise ValueError(
         say(
-            f"{checkpoint.folder}: needs about {gib(needed)} of memory, {gib(available)} are free; "
-            f"try {less}, close other programs, or load it all the same with --force",
-            f"{checkpoint.folder}：约需 {gib(needed)} 内存，可用 {gib(available)}；"
-            f"请试用 {less}，或关闭其他程序；仍要载入请用 --force",
+            f"{folder}: needs about {size(needed.total)} of memory ({parts}), {size(available)} are free; "
+            f"{', or '.join(reversed(cures))}; --force loads it all the same",
+            f"{folder}：约需 {size(needed.total)} 内存（{parts}），可用 {size(available)}；"
+            f"可{'、或'.join(reversed(cures))}；仍要载入请用 --force",
         )
     )
 
 
-def gib(n_bytes: int) -> str:
-    return f"{n_bytes / (1 << 30):.1f} GiB"
+def size(n_bytes: int) -> str:
+    """Bytes, for people."""
+    return f"{n_bytes / (1 << 30):.1f} GiB" if n_bytes >= 1 << 30 else f"{n_bytes / (1 << 20):.1f} MiB"
 
 
 def _silent(what: str, done: int, total: int) -> None:

@@ -87,6 +87,9 @@ class Status:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic):
         self._clock, self._began, self._columns = clock, clock(), 0
+        self._first: tuple[float, int] | None = (
+            None  # when `transfer` was first called, and with how much done
+        )
 
     def __enter__(self) -> Status:
         return self
@@ -98,10 +101,19 @@ class Status:
 
     def progress(self, what: str, done: int, total: int) -> None:
         """Show how far something is; `total` 0 when that is not known."""
-        share = done / total if total else 0.0
-        full = int(share * BAR_CELLS)
-        bar = f" {'━' * full}{'─' * (BAR_CELLS - full)} {share:4.0%}" if total else "…"
-        self.show(what + bar)
+        self.show(what + _bar(done, total))
+
+    def transfer(self, what: str, done: int, total: int) -> None:
+        """As `progress`, of bytes, with how fast they come and how long the rest will take; called from the start."""
+        now = self._clock()
+        self._first = self._first or (now, done)
+        seconds, n_bytes = now - self._first[0], done - self._first[1]
+        speed = n_bytes / seconds if seconds > PATIENCE_S else 0.0
+        pace = f" {speed / 1e6:.0f} MB/s" if speed else ""
+        if speed and total:
+            left = _minutes((total - done) / speed)
+            pace += say(f", {left} left", f"，还需 {left}")
+        self.show(what + _bar(done, total) + pace)
 
     def show(self, text: str) -> None:
         if self._clock() - self._began < PATIENCE_S or not interactive(sys.stderr):
@@ -119,6 +131,18 @@ class Status:
     def _write(self, text: str) -> None:
         sys.stderr.write(text)
         sys.stderr.flush()
+
+
+def _bar(done: int, total: int) -> str:
+    share = done / total if total else 0.0
+    full = int(share * BAR_CELLS)
+    return f" {'━' * full}{'─' * (BAR_CELLS - full)} {share:4.0%}" if total else "…"
+
+
+def _minutes(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def columns(text: str) -> int:

@@ -9,11 +9,12 @@ from dataclasses import asdict
 from typing import Any
 
 from haina.apps.chat import Settings
-from haina.apps.model import context_tokens, gib, memory_bytes, model_name, stored_dtype
+from haina.apps.model import context_tokens, model_name, need, size, stored_coding
 from haina.apps.screen import columns, one_line, padded
 from haina.checkpoint.checkpoint import Checkpoint
 from haina.engine.memory import available_bytes
 from haina.model.families import FAMILIES
+from haina.native.packing import PACKED
 from haina.options import ChatOptions
 from haina.text.messages import template_for
 from haina.wording import say
@@ -39,12 +40,13 @@ def describe(checkpoint: Checkpoint, *, context: int | None = None) -> dict[str,
         "shape": {name: about[name] for name in SHAPE},
         "switches": {name: about[name] for name in SWITCHES},
         "context_tokens": config.max_position_embeddings,
-        "precision": stored_dtype(checkpoint),
-        "disk_bytes": sum(path.stat().st_size for path in checkpoint.folder.iterdir() if path.is_file()),
+        "precision": stored_coding(checkpoint),
+        "disk_bytes": sum(path.stat().st_size for path in checkpoint.files()),
         "memory": {
             "context_tokens": tokens,
-            "bytes_16_bit": memory_bytes(checkpoint, 16, tokens),
-            "bytes_8_bit": memory_bytes(checkpoint, 8, tokens),
+            "bytes_as_stored": need(checkpoint, 16, tokens).total,
+            "bytes_8_bit": need(checkpoint, 8, tokens).total,
+            "bytes_4_bit": need(checkpoint, 4, tokens).total,
             "available_bytes": available_bytes(),
         },
         "chat": template
@@ -94,25 +96,35 @@ def _rows(record: dict[str, Any]) -> list[tuple[str, str]]:
             say(f"{tokens:,} tokens", f"{tokens:,} 词元"),
         ),
         (say("precision", "精度"), record["precision"]),
-        (say("on disk", "磁盘占用"), _size(record["disk_bytes"])),
-        (
-            say("memory", "内存需求"),
-            say(
-                f"{_size(memory['bytes_16_bit'])} as stored, {_size(memory['bytes_8_bit'])} with --bits 8 "
-                f"(context {memory['context_tokens']:,})",
-                f"原精度 {_size(memory['bytes_16_bit'])}，--bits 8 时 {_size(memory['bytes_8_bit'])}"
-                f"（上下文 {memory['context_tokens']:,}）",
-            ),
-        ),
-        (say("this machine", "本机可用"), say("unknown", "未知") if free is None else _size(free)),
+        (say("on disk", "磁盘占用"), size(record["disk_bytes"])),
+        (say("memory", "内存需求"), _memory(memory, packed=record["precision"] in PACKED)),
+        (say("this machine", "本机可用"), say("unknown", "未知") if free is None else size(free)),
         (say("chat format", "对话格式"), _chat(chat)),
         (say("settings", "默认设置"), _settings(record["settings"])),
     ]
     if record["licence_files"]:
         rows.append((say("licence file", "许可文件"), ", ".join(record["licence_files"])))
-    labels = {"licence": say("licence", "许可"), "made": say("made", "制作"), "text": say("text", "语料")}
+    labels = {
+        "licence": say("licence", "许可"),
+        "made": say("made", "制作"),
+        "text": say("text", "语料"),
+        "page": say("page", "网页"),
+        "revision": say("revision", "版本"),
+        "from": say("made from", "原模型"),
+        "pulled": say("pulled", "下载日期"),
+    }
     source = {key: value for key, value in record["source"].items() if key != "name"}
     return rows + [(labels.get(key, one_line(key)), str(value)) for key, value in source.items()]
+
+
+def _memory(memory: dict[str, Any], *, packed: bool) -> str:
+    """What it needs as it is, and rounded at load unless that was done already."""
+    stored, eight, four = (size(memory[f"bytes_{kind}"]) for kind in ("as_stored", "8_bit", "4_bit"))
+    rounded = say(
+        f", {eight} with --bits 8, {four} with --bits 4", f"，--bits 8 时 {eight}，--bits 4 时 {four}"
+    )
+    context = say(f" (context {memory['context_tokens']:,})", f"（上下文 {memory['context_tokens']:,}）")
+    return say(f"{stored} as stored", f"按原样 {stored}") + ("" if packed else rounded) + context
 
 
 def _switches(record: dict[str, Any]) -> list[str]:
@@ -137,7 +149,3 @@ def _chat(chat: dict[str, Any] | None) -> str:
 def _settings(settings: dict[str, Any]) -> str:
     asked = {**settings["sampling"], "max_new_tokens": settings["max_new_tokens"]}
     return ", ".join(f"{name} {value}" for name, value in asked.items() if value is not None)
-
-
-def _size(n_bytes: int) -> str:
-    return gib(n_bytes) if n_bytes >= 1 << 30 else f"{n_bytes / (1 << 20):.1f} MiB"

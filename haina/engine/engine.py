@@ -21,14 +21,15 @@ from haina.engine.runner import Runner, Step
 from haina.engine.runner_native import NativeRunner
 from haina.engine.sampling import Sampler, Sampling, log_sum_exp
 from haina.model.config import ModelConfig
+from haina.native.binding import ITEM_BYTES, CacheDtype
 from haina.wording import say
 
 Ids = Sequence[int]
 Part = tuple[list[int], int, Ids]  # what one row feeds: its pages, the position of the first id, the ids
-# Of a prompt, in one step: others, progress and Ctrl-C wait no longer than this. A larger model gets fewer
-# tokens: 30 with a 13B, 8 s at 100 GFLOP/s; the products are no faster with more (bench/native.py).
+# Of a prompt, in one step: others, progress and Ctrl-C wait no longer than this. A larger model gets fewer tokens, but
+# not fewer than its products need to be fast (docs/benchmarks.md, "matrix products alone"): 98 with a 13B.
 CHUNK_TOKENS = 256
-CHUNK_MULTIPLY_ADDS = 4 * 10**11
+CHUNK_MULTIPLY_ADDS = 13 * 10**11
 SCORE_TOKENS = 64  # whose logits are held at once: 32 MB with a vocabulary of 125,696
 DEFAULT_CACHE_BYTES = 256 << 20
 
@@ -36,6 +37,12 @@ DEFAULT_CACHE_BYTES = 256 << 20
 def chunk_tokens(config: ModelConfig) -> int:
     """Tokens of a prompt fed in one step: fewer, the larger the model. A weight is one multiply-add a token."""
     return max(16, min(CHUNK_TOKENS, CHUNK_MULTIPLY_ADDS // config.parameters))
+
+
+def cache_token_bytes(config: ModelConfig, dtype: CacheDtype) -> int:
+    """Bytes of the keys and values of one token. I8 has a float32 scale for each slot and key head."""
+    scales = 2 * config.num_hidden_layers * config.num_key_value_heads * 4 if dtype == "I8" else 0
+    return config.kv_bytes_per_token(ITEM_BYTES[dtype]) + scales
 
 
 @dataclass(frozen=True)
@@ -83,9 +90,9 @@ class Engine:
         self,
         checkpoint: Checkpoint,
         *,
-        bits: Literal[16, 8] = 16,
+        bits: Literal[16, 8, 4] = 16,
         cache_bytes: int | None = None,
-        cache_dtype: Literal["F16", "F32"] = "F16",
+        cache_dtype: CacheDtype = "F16",
         threads: int | None = None,
         progress: Callable[[int, int], None] | None = None,
     ):
@@ -94,7 +101,7 @@ class Engine:
         The cache takes `cache_bytes`; without it, one full context or DEFAULT_CACHE_BYTES, whichever is more.
         """
         self.config = checkpoint.config
-        per_token = self.config.kv_bytes_per_token(2 if cache_dtype == "F16" else 4)
+        per_token = cache_token_bytes(self.config, cache_dtype)
         context = self.config.max_position_embeddings
         tokens = cache_bytes // per_token if cache_bytes else max(context, DEFAULT_CACHE_BYTES // per_token)
         self.runner: Runner = NativeRunner(

@@ -13,37 +13,54 @@ import sys
 from pathlib import Path
 from typing import Literal
 
-from haina.engine.engine import chunk_tokens
+from haina.checkpoint.layout import packed_dtype
+from haina.checkpoint.raw import tensor_bytes
+from haina.engine.engine import cache_token_bytes, chunk_tokens
 from haina.model.config import ModelConfig
+from haina.native.binding import CacheDtype
 
-CACHE_ITEM_BYTES = 2  # keys and values are kept as F16
+Bits = Literal[16, 8, 4]
 # Python with NumPy, SentencePiece and prompt_toolkit; 58 MiB of `haina run` were measured
 PROCESS_BYTES = 80 << 20
 
 
-def weight_bytes(config: ModelConfig, *, item_bytes: int, bits: Literal[16, 8]) -> int:
-    """Bytes of the weights in memory. `item_bytes`: of an element in the files (2 for F16 and BF16).
+def tensor_sizes(config: ModelConfig, *, item_bytes: int, bits: Bits) -> dict[str, int]:
+    """Bytes in memory of each tensor by our name. `item_bytes`: of an element in the files (2 for F16 and BF16).
 
-    16: as they are stored, vectors in float32, and a NormHead, which is computed, too. 8: a byte for an element of
-    a matrix, a float32 for a row; they are rounded, and a NormHead folded, a few rows at a time.
+    16: as they are stored, vectors in float32, and a NormHead, which is computed, too. 8, 4: matrices packed.
     """
-    shapes = config.tensor_shapes()
-    matrices = {name: math.prod(shape) for name, shape in shapes.items() if len(shape) == 2}
-    vectors = sum(4 * math.prod(shape) for shape in shapes.values() if len(shape) == 1)
-    if bits == 8 or item_bytes == 1:
-        scales = sum(4 * shapes[name][0] for name in matrices)
-        return vectors + sum(matrices.values()) + scales
-    folded = matrices.get("lm_head.weight", 0) if config.head == "normed" else 0
-    return vectors + item_bytes * (sum(matrices.values()) - folded) + 4 * folded
+    folded = {"lm_head.weight"} if config.head == "normed" else set()
+    sizes = {}
+    for name, shape in config.tensor_shapes().items():
+        if dtype := packed_dtype(name, shape, bits):
+            sizes[name] = tensor_bytes(dtype, shape)
+        else:
+            sizes[name] = math.prod(shape) * (4 if len(shape) == 1 or name in folded else item_bytes)
+    return sizes
 
 
-def needed_bytes(config: ModelConfig, weight_bytes: int, *, tokens: int) -> int:
-    """Bytes to answer with `tokens` tokens of context: the weights, the cache, one batch, and the process."""
-    cache = tokens * config.kv_bytes_per_token(CACHE_ITEM_BYTES)
+def weight_bytes(config: ModelConfig, *, item_bytes: int, bits: Bits) -> int:
+    """Bytes of all weights in memory: mapped from the files, or our own where they are packed at load."""
+    return sum(tensor_sizes(config, item_bytes=item_bytes, bits=bits).values())
+
+
+def token_bytes(config: ModelConfig, *, item_bytes: int, bits: Bits) -> int:
+    """Bytes of weights that one token reads: all but the embedding, of which it takes a row; a tied head is read."""
+    sizes = tensor_sizes(config, item_bytes=item_bytes, bits=bits)
+    return sum(sizes.values()) - (0 if config.tie_word_embeddings else sizes["model.embed_tokens.weight"])
+
+
+def cache_bytes(config: ModelConfig, *, tokens: int, dtype: CacheDtype = "F16") -> int:
+    """Bytes of the keys and values of so many tokens."""
+    return tokens * cache_token_bytes(config, dtype)
+
+
+def work_bytes(config: ModelConfig, *, tokens: int) -> int:
+    """Bytes beside weights and cache, with `tokens` tokens of context: one batch, the sampler, and the process."""
     widths = 8 * config.hidden_size + 3 * config.intermediate_size + 2 * tokens
     batch = 4 * min(chunk_tokens(config), tokens) * widths
     sampler = 8 * 6 * config.vocab_size  # logits, weights, their order and their sums
-    return weight_bytes + cache + batch + sampler + PROCESS_BYTES
+    return batch + sampler + PROCESS_BYTES
 
 
 def available_bytes() -> int | None:

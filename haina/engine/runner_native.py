@@ -4,7 +4,7 @@ of 16-bit weights.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 import numpy as np
@@ -12,22 +12,24 @@ import numpy as np
 from haina.checkpoint.checkpoint import Checkpoint
 from haina.checkpoint.raw import Raw
 from haina.engine.runner import Step
-from haina.native.binding import Matrix, NativeCache, NativeModel, forward
+from haina.model.config import ModelConfig
+from haina.native.binding import CacheDtype, Matrix, NativeCache, NativeModel, forward
 
 PAGE_TOKENS = 32
 Progress = Callable[[int, int], None]  # tensors loaded, and all of them
 
 
 class NativeRunner:
-    """The network on the CPU. `bits` 16 takes weights as they are stored, 8 rounds every matrix row by row."""
+    """The network on the CPU. `bits` 16 takes weights as they are stored, 8 and 4 pack every matrix
+    that is not packed yet."""
 
     def __init__(
         self,
         checkpoint: Checkpoint,
         *,
-        bits: Literal[16, 8],
+        bits: Literal[16, 8, 4],
         cache_tokens: int,
-        cache_dtype: str,
+        cache_dtype: CacheDtype,
         threads: int | None,
         progress: Progress | None,
     ):
@@ -35,21 +37,7 @@ class NativeRunner:
         self.threads = threads  # None: the CPUs that this process may use
         self.page_tokens = PAGE_TOKENS
         self.pages = -(-cache_tokens // PAGE_TOKENS)
-        slopes = np.array(config.alibi_slopes(), np.float32) if config.position == "alibi" else None
-        self.model = NativeModel(
-            hidden_size=config.hidden_size,
-            intermediate_size=config.intermediate_size,
-            num_hidden_layers=config.num_hidden_layers,
-            num_attention_heads=config.num_attention_heads,
-            num_key_value_heads=config.num_key_value_heads,
-            head_dim=config.head_dim,
-            vocab_size=config.vocab_size,
-            rms_norm_eps=config.rms_norm_eps,
-            rope_theta=config.rope_theta,
-            rotary_dim=config.rotary_dim,
-            slopes_H=slopes,
-            tensors=_load(checkpoint, bits, progress),
-        )
+        self.model = native_model(config, _load(checkpoint, bits, progress))
         self.cache = NativeCache(self.model, pages=self.pages, page_tokens=PAGE_TOKENS, dtype=cache_dtype)
 
     def step(self, step: Step) -> np.ndarray:
@@ -69,22 +57,40 @@ class NativeRunner:
         return result[1] if isinstance(result, tuple) else result
 
 
+def native_model(config: ModelConfig, tensors: Mapping[str, Matrix | np.ndarray]) -> NativeModel:
+    """The network of these shapes and switches over these tensors."""
+    return NativeModel(
+        hidden_size=config.hidden_size,
+        intermediate_size=config.intermediate_size,
+        num_hidden_layers=config.num_hidden_layers,
+        num_attention_heads=config.num_attention_heads,
+        num_key_value_heads=config.num_key_value_heads,
+        head_dim=config.head_dim,
+        vocab_size=config.vocab_size,
+        rms_norm_eps=config.rms_norm_eps,
+        rope_theta=config.rope_theta,
+        rotary_dim=config.rotary_dim,
+        slopes_H=np.array(config.alibi_slopes(), np.float32) if config.position == "alibi" else None,
+        tensors=tensors,
+    )
+
+
 def _load(
-    checkpoint: Checkpoint, bits: Literal[16, 8], progress: Progress | None
+    checkpoint: Checkpoint, bits: Literal[16, 8, 4], progress: Progress | None
 ) -> dict[str, Matrix | np.ndarray]:
     """Every tensor, one at a time; `progress` hears how many are there, and of how many."""
     tensors: dict[str, Matrix | np.ndarray] = {}
     names = checkpoint.names()
     for name in names:
-        tensors[name] = _pointer(checkpoint.tensor(name, bits=bits))
+        tensors[name] = pointer(checkpoint.tensor(name, bits=bits))
         if progress:
             progress(len(tensors), len(names))
     return tensors
 
 
-def _pointer(raw: Raw) -> Matrix | np.ndarray:
+def pointer(raw: Raw) -> Matrix | np.ndarray:
     """A vector as float32; a matrix as it is."""
     if len(raw.shape) == 1:
         return raw.float32()
     rows, cols = raw.shape
-    return Matrix(raw.dtype, raw.data, rows, cols, raw.scale)
+    return Matrix(raw.dtype, raw.data, rows, cols)

@@ -101,7 +101,7 @@ The embedded model of haina: so small that it answers at once on any machine, an
 |---|---|
 | network 网络 | {config.architecture}: width {config.hidden_size}, {config.num_hidden_layers} layers, \
 {config.num_attention_heads} heads, feed-forward {config.intermediate_size}, context {config.max_position_embeddings} |
-| parameters 参数 | {config.parameters:,}; int8 per row on disk 每行 int8, {size_bytes / 1e6:.1f} MB |
+| parameters 参数 | {config.parameters:,}; 8 bits each (W8) 每个 8 位 (W8), {size_bytes / 1e6:.1f} MB |
 | tokenizer 词表 | SentencePiece BPE, {checkpoint.tokenizer.size:,} pieces, byte fallback, no normalisation |
 | training 训练 | {steps} steps, {tokens / 1e6:.1f} M tokens seen: all of the text, then answers only; \
 Muon / AdamW {rates} |

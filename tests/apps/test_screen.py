@@ -53,6 +53,19 @@ def test_a_status_waits_changes_and_goes(monkeypatch: pytest.MonkeyPatch) -> Non
     assert lines[-1] == "" and lines[-2].isspace()
 
 
+def test_a_transfer_tells_its_speed_and_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was done before it began does not count as fast."""
+    now, shown = 0.0, []
+    monkeypatch.setattr(Status, "show", lambda self, text: shown.append(text))
+    status = Status(clock=lambda: now)
+    status.transfer("a", 400_000_000, 2_000_000_000)
+    now = 2.0
+    status.transfer("a", 500_000_000, 2_000_000_000)
+    now = 62.0
+    status.transfer("a", 520_000_000, 20_000_000_000)
+    assert [text.partition("% ")[2] for text in shown] == ["", "50 MB/s, 0:30 left", "2 MB/s, 2:47:44 left"]
+
+
 def test_no_status_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     now = 0.0
     with Status(clock=lambda: now) as status:

@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 
 from haina.checkpoint.checkpoint import Checkpoint, save
-from haina.engine.engine import CHUNK_TOKENS, Engine, Request, chunk_tokens
+from haina.engine.engine import CHUNK_TOKENS, Engine, Request, cache_token_bytes, chunk_tokens
 from haina.engine.pages import Pages
 from haina.engine.runner import Runner, Step
+from haina.engine.runner_native import NativeRunner
 from haina.engine.sampling import Sampling
 from haina.model.config import SIZES, ModelConfig
+from haina.native.binding import CacheDtype
 from haina.text.vocabulary import learn
 
 TEXT = [
@@ -286,3 +288,34 @@ def test_pages_are_lent_and_given_back() -> None:
     assert pages.take(100) is None and pages.free == 2
     pages.give_back(first)
     assert pages.free == 4
+
+
+SCORED = [int(i) for i in np.random.default_rng(2).integers(5, 90, 90)]
+
+
+def nats_with(checkpoint: Checkpoint, dtype: CacheDtype) -> list[float]:
+    engine = Engine(checkpoint, cache_bytes=1 << 20, cache_dtype=dtype, threads=1)
+    return engine.score(SCORED[:60], [SCORED[60:], SCORED[70:]])
+
+
+@pytest.mark.parametrize(("dtype", "most"), [("F16", 0.05), ("BF16", 0.5), ("I8", 0.5)])
+def test_a_rounded_cache_changes_scores_a_little(small: Checkpoint, dtype: CacheDtype, most: float) -> None:
+    exact, rounded = nats_with(small, "F32"), nats_with(small, dtype)  # about -260 and -180
+    assert 0 < np.abs(np.subtract(exact, rounded)).max() < most
+
+
+@pytest.mark.parametrize("dtype", ["F32", "F16", "BF16", "I8"])
+def test_a_cache_is_as_large_as_it_was_counted(small: Checkpoint, dtype: CacheDtype) -> None:
+    engine = Engine(small, cache_bytes=1 << 20, cache_dtype=dtype)
+    assert isinstance(engine.runner, NativeRunner)
+    page_bytes = cache_token_bytes(small.config, dtype) * engine.pages.page_tokens
+    assert engine.runner.cache.nbytes == engine.pages.count * page_bytes
+    assert 0 <= engine.runner.cache.nbytes - (1 << 20) < page_bytes
+
+
+def test_int8_holds_nearly_twice_the_tokens(small: Checkpoint) -> None:
+    pages = {
+        dtype: Engine(small, cache_bytes=1 << 20, cache_dtype=dtype).pages.count for dtype in ("F16", "I8")
+    }
+    per_head = small.config.head_dim
+    assert pages["I8"] / pages["F16"] == pytest.approx(2 * per_head / (per_head + 4), rel=0.05)
