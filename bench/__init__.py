@@ -1,0 +1,1 @@
+"""Benchmarks of haina on this machine: `python -m bench.inference`. No part of the product imports this."""
