@@ -29,7 +29,6 @@ from haina.checkpoint.read_safetensors import read_safetensors
 from haina.model.config import ModelConfig
 
 KILLS = int(os.environ.get("HAINA_TORTURE", "3"))
-ROOT = str(Path(__file__).parents[2])
 
 SMALL = ModelConfig(
     architecture="BaichuanForCausalLM",
@@ -269,7 +268,6 @@ def test_it_starts_again_when_something_has_changed(what: str, source: Source, t
 
 SCRIPT = """
 import os, resource, signal, sys
-sys.path.insert(0, {root!r})
 from haina.checkpoint import raw
 from haina.checkpoint.checkpoint import Checkpoint
 from haina.checkpoint.convert import convert
@@ -295,7 +293,7 @@ print(events)
 def run(source: Path, there: Path, *, kill: int = 0, limit: int = 0) -> subprocess.CompletedProcess[str]:
     """A conversion in a process of its own: killed before the given event (a file opened, renamed, removed, a piece
     written), or not allowed files of more than `limit` bytes."""
-    script = SCRIPT.format(root=ROOT, source=str(source), there=str(there), kill=kill, limit=limit)
+    script = SCRIPT.format(source=str(source), there=str(there), kill=kill, limit=limit)
     return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
 
 
@@ -408,7 +406,6 @@ def test_matrices_of_another_model_are_refused(packed: Path) -> None:
 
 MEASURED = """
 import sys
-sys.path.insert(0, {root!r})
 from haina.checkpoint.checkpoint import Checkpoint
 from haina.checkpoint.convert import convert
 def kib(name):
@@ -428,7 +425,7 @@ def test_memory_does_not_grow_with_the_model(to: str, tmp_path: Path, tokenizer_
     )
     tensors = ((name, np.ones(shape, np.float16)) for name, shape in config.tensor_shapes().items())
     save(tmp_path / "source", config, tensors, tokenizer=tokenizer_bytes, generation={}, source={})
-    script = MEASURED.format(root=ROOT, source=str(tmp_path / "source"), there=str(tmp_path / "there"), to=to)
+    script = MEASURED.format(source=str(tmp_path / "source"), there=str(tmp_path / "there"), to=to)
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "source" / "model.safetensors").stat().st_size > 280e6

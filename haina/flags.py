@@ -1,0 +1,102 @@
+"""A verb's options as flags of the command line, and Typer's words in the person's language.
+
+It knows dataclasses with `options.flag` fields, and Typer; it does not know which verbs there are.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import re
+from collections.abc import Callable
+from dataclasses import Field, fields
+from typing import Any, get_type_hints
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from haina.wording import chinese, say
+
+# Typer's own words, for help and for usage errors.
+TYPER_IN_CHINESE = (
+    (r"Usage: ", "用法："),
+    (r"\[OPTIONS\]", "[选项]"),
+    (r"COMMAND \[ARGS\]\.\.\.", "命令 [参数]..."),
+    (r"(?m)^Options:", "选项："),
+    (r"(?m)^Arguments:", "参数："),
+    (r"(?m)^Commands:", "命令："),
+    (r"\[default: (.*?)\]", r"[默认 \1]"),
+    (r"\[required\]", "[必需]"),
+    (r"Show this message and exit\.", "显示本帮助并退出。"),
+    (r"Install completion for the current shell\.", "为当前 shell 安装补全。"),
+    (
+        r"Show completion for the current shell, to copy it or\s+customize the installation\.",
+        "显示当前 shell 的补全脚本。",
+    ),
+    (r"No such command (.+?)\.", r"没有 \1 这个命令。"),
+    (r"No such option: (\S+)", r"没有 \1 这个选项"),
+    (r" \(Possible options: (.+)\)", r"（相近的：\1）"),
+    (r"Did you mean (.+)\?", r"是否想用 \1？"),
+    (r"Missing argument (.+?)\.", r"缺少参数 \1。"),
+    (r"Got unexpected extra argument\(s\) \((.+)\)", r"多余的参数：\1"),
+    (r"Option (.+) requires an argument\.", r"选项 \1 需要一个值。"),
+    (r"Invalid value for (.+?): ", r"\1 的值无效："),
+    (r"(\S+) is not one of (.+?)\.", r"\1 不在可选值 \2 之中"),
+    (r"this takes a number", "应为数"),
+    (r"this takes a whole number", "应为整数"),
+    (r"Input should be greater than or equal to (\S+)", r"不得小于 \1"),
+    (r"Input should be less than or equal to (\S+)", r"不得大于 \1"),
+)
+
+
+def in_their_language(text: str) -> str:
+    """What Typer says, in the person's language."""
+    for en, zh in TYPER_IN_CHINESE if chinese() else ():
+        text = re.sub(en, zh, text)
+    return text
+
+
+class Verb(TyperCommand):
+    def get_help(self, ctx: Any) -> str:
+        return in_their_language(super().get_help(ctx))
+
+
+class Verbs(TyperGroup):
+    def get_help(self, ctx: Any) -> str:
+        return in_their_language(super().get_help(ctx))
+
+
+def with_flags(verb: Callable[..., None]) -> Callable[..., None]:
+    """The verb with its last parameter, a dataclass of options, taken apart: a flag for every field."""
+    hints = get_type_hints(verb, include_extras=True)
+    *own, last = inspect.signature(verb).parameters.values()
+    options = hints[last.name]
+    types = get_type_hints(options)
+
+    @functools.wraps(verb)
+    def command(**given: Any) -> None:
+        flags = {field.name: given.pop(field.name) for field in fields(options)}
+        verb(**given, **{last.name: options(**flags)})
+
+    parameters = [parameter.replace(annotation=hints[parameter.name]) for parameter in own]
+    parameters += [
+        inspect.Parameter(f.name, inspect.Parameter.KEYWORD_ONLY, default=_flag(f), annotation=types[f.name])
+        for f in fields(options)
+    ]
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return command
+
+
+def _flag(field: Field[Any]) -> Any:
+    about = field.metadata
+    name = f"--{field.name.rstrip('_').replace('_', '-')}"
+    return typer.Option(
+        field.default,
+        *([name, about["short"]] if about["short"] else [name]),
+        help=say(*about["help"]),
+        metavar=about["metavar"],
+        min=about["least"],
+        max=about["most"],
+        show_default=field.name in ("bits", "cache", "to", "from_"),
+    )
