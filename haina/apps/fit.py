@@ -9,19 +9,19 @@ time reads all weights and the keys and values so far, so memory bandwidth, whic
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
-from haina.apps.model import CACHES, DEFAULT_CONTEXT_TOKENS, size
+from haina.apps.model import CACHES, DEFAULT_CONTEXT_TOKENS, size, stored_dtype
 from haina.apps.screen import columns, one_line, padded
 from haina.checkpoint import hub
-from haina.checkpoint.gguf_model import gguf_file, read_gguf_model
+from haina.checkpoint.checkpoint import Checkpoint
 from haina.checkpoint.library import find, valid_name
-from haina.checkpoint.read_json import read_json_object
+from haina.checkpoint.raw import ITEM_BYTES
 from haina.checkpoint.web import Web
 from haina.engine.memory import Bits, available_bytes, cache_bytes, token_bytes, weight_bytes, work_bytes
 from haina.model.config import SIZES, ModelConfig
 from haina.native.binding import read_bandwidth
+from haina.native.packing import PACKED
 from haina.wording import say
 
 PRECISIONS: dict[str, Bits] = {"bf16": 16, "w8": 8, "w4": 4}
@@ -31,13 +31,15 @@ PRECISIONS: dict[str, Bits] = {"bf16": 16, "w8": 8, "w4": 4}
 class Candidate:
     """A model that might be used.
 
-    packed: the precision that its weights have already, if they are packed. command: what makes it one of another
-    precision, with --to; empty if nothing can.
+    as_it_is: the precision in which its weights can be used without `command`; "" if in none: F32, and what is
+    decoded to it (NF4, Q4_K), takes twice the memory of bf16. packed: whether there is no way to another. command:
+    what makes it one of another precision, with --to; empty if nothing can.
     """
 
     name: str
     config: ModelConfig
-    packed: str | None = None
+    as_it_is: str = ""
+    packed: bool = False
     command: str = ""
     download_bytes: int = 0
 
@@ -45,10 +47,8 @@ class Candidate:
 def candidate(model: str, *, source: str, web: Web) -> Candidate:
     """What a person means by `model`. ValueError if it is nothing that there is, or nothing that we run."""
     path = find(model)
-    if file := gguf_file(path):
-        return Candidate(model, read_gguf_model(file).config, command=f"haina convert {model}")
     if path.exists():
-        return _folder(model, path / "config.json")
+        return _on_disk(model, Checkpoint.open(path, verify=False))
     for name in (model.lower(), f"baichuan-{model.lower()}"):
         if name in SIZES:
             return Candidate(name, SIZES[name])
@@ -58,21 +58,23 @@ def candidate(model: str, *, source: str, web: Web) -> Candidate:
                 f"{model}: no such folder or model; give a folder, a .gguf file, a name on the hub "
                 f"(baichuan-inc/Baichuan2-13B-Chat) or a shape ({', '.join(SIZES)})",
                 f"{model}：没有这个目录或模型；请给出目录、.gguf 文件、站点上的名称"
-                f"（baichuan-inc/Baichuan2-13B-Chat）或公开的结构（{'、'.join(SIZES)}）",
+                f"（baichuan-inc/Baichuan2-13B-Chat）或公开的规格（{'、'.join(SIZES)}）",
             )
         )
     listing = hub.HUBS[source](model, None, web)
     config, command = hub.config(listing, web), f"haina pull {model}"
-    return Candidate(model, config, command=command, download_bytes=listing.bytes)
+    # Before the download the size alone tells the type: 2 bytes a weight, and a tokenizer.
+    as_it_is = "bf16" if 1.8 < listing.bytes / config.parameters < 2.2 else ""
+    return Candidate(model, config, as_it_is, command=command, download_bytes=listing.bytes)
 
 
-def _folder(model: str, file: Path) -> Candidate:
-    hf = read_json_object(file)
-    config = ModelConfig.from_hf(hf, file=str(file))
-    packing = hf.get("quantization_config") or {}
-    if packing.get("quant_method") == "haina":
-        return Candidate(model, config, packed=packing["weights"])
-    return Candidate(model, config, command=f"haina convert {model}")
+def _on_disk(model: str, checkpoint: Checkpoint) -> Candidate:
+    """By the type of the matrices, as apps/model.py `need` reckons. Only headers are read."""
+    dtype = stored_dtype(checkpoint)
+    if dtype in PACKED:
+        return Candidate(model, checkpoint.config, dtype.lower(), packed=True)
+    as_it_is = "bf16" if ITEM_BYTES[dtype] == 2 else ""
+    return Candidate(model, checkpoint.config, as_it_is, command=f"haina convert {model}")
 
 
 def assess(found: Candidate, *, context: int | None) -> dict[str, Any]:
@@ -91,6 +93,7 @@ def assess(found: Candidate, *, context: int | None) -> dict[str, Any]:
     return {
         "model": found.name,
         "command": found.command,
+        "as_it_is": found.as_it_is,
         "parameters": config.parameters,
         "context_tokens": tokens,
         "download_bytes": found.download_bytes,
@@ -99,7 +102,7 @@ def assess(found: Candidate, *, context: int | None) -> dict[str, Any]:
         "precisions": {
             name: _row(config, bits, tokens, bandwidth, available)
             for name, bits in PRECISIONS.items()
-            if found.packed in (None, name)
+            if not found.packed or name == found.as_it_is
         },
     }
 
@@ -140,7 +143,7 @@ def table(record: dict[str, Any]) -> str:
             say(" · ", "，").join(title),
             say(
                 f"this machine: {free} of memory free, read at {speed} (measured now); context {tokens:,} tokens",
-                f"本机：可用内存 {free}，读内存 {speed}（刚刚实测）；上下文 {tokens:,} 词元",
+                f"本机：可用内存 {free}，内存读取带宽 {speed}（刚刚实测）；上下文 {tokens:,} 词元",
             ),
             "",
             *_aligned([_heads(), *(_cells(*item) for item in record["precisions"].items())]),
@@ -152,7 +155,7 @@ def table(record: dict[str, Any]) -> str:
             ),
             say(
                 "Speed: at most, one answer at a time, context half full.",
-                "速度为上限：单个对话，上下文过半。",
+                "速度为上限：单个对话，上下文用到一半时。",
             ),
             _advice(record),
         ]
@@ -168,10 +171,10 @@ def _advice(record: dict[str, Any]) -> str:
             "放不下：请减小 --context、关闭其他程序，或换用更小的模型。",
         )
     best, command = fitting[0], one_line(record["command"])
-    if command and best != "bf16":
+    if command and best != record["as_it_is"]:
         command += f" --to {best}"
     elif not record["download_bytes"]:
-        command = ""  # it is there as it is
+        command = ""  # it is there
     en, zh = f"Fits as {best}", f"{best} 放得下"
     return say(f"{en}: {command}", f"{zh}：{command}") if command else say(f"{en}.", f"{zh}。")
 

@@ -27,6 +27,8 @@ from haina.engine.memory import weight_bytes
 from haina.options import PullOptions
 from haina.wording import say, system_reason
 
+YES = ("y", "yes", "是")
+
 Tell = Callable[[str], None]
 
 
@@ -38,18 +40,13 @@ def pull(name: str, options: PullOptions, *, web: Web, tell: Tell) -> str:
     """
     target = f"{name}-{options.to}" if options.to else name
     whole = library.place(name)
-    if library.place(target).exists():
-        raise ValueError(
-            say(
-                f"{target}: is in the library already; to fetch it anew, first: haina rm {target}",
-                f"{target}：已在本机；若要重新下载，请先运行 haina rm {target}",
-            )
-        )
     try:
-        if options.to and whole.exists():
-            _convert(_opened(whole), target, options.to, tell)
-        else:
-            _download(name, target, options, web, tell)
+        with library.pulling(name) as part:
+            _require_new(target)
+            if options.to and whole.exists():
+                _convert(_opened(whole), target, options.to, tell)
+            else:
+                _download(name, target, options, part, web, tell)
     except OSError as error:
         raise ValueError(
             say(
@@ -57,13 +54,22 @@ def pull(name: str, options: PullOptions, *, web: Web, tell: Tell) -> str:
                 f"{whole.parent}：{system_reason(error)}；已下载的部分会保留，请重新运行同一命令",
             )
         ) from error
-    library.forget_empty(name)
     return target
 
 
-def _download(name: str, target: str, options: PullOptions, web: Web, tell: Tell) -> None:
+def _require_new(target: str) -> None:
+    if library.place(target).exists():
+        raise ValueError(
+            say(
+                f"{target}: is in the library already; to fetch it anew, first: haina rm {target}",
+                f"{target}：已在本机；若要重新下载，请先运行 haina rm {target}",
+            )
+        )
+
+
+def _download(name: str, target: str, options: PullOptions, part: Path, web: Web, tell: Tell) -> None:
     listing = hub.HUBS[options.from_](name, options.revision, web)
-    part, config = library.unfinished(name), replace(hub.config(listing, web), head="plain")
+    config = replace(hub.config(listing, web), head="plain")
     converted = weight_bytes(config, item_bytes=2, bits=BITS[options.to]) if options.to else 0
     _announce(listing, part, target, tell)
     _require_room(part, hub.left(listing, part) + converted)
@@ -200,3 +206,12 @@ def removal(name: str) -> str:
     freed = size(sum(entry.bytes for entry in found))
     folders = ", ".join(str(entry.folder) for entry in found)
     return say(f"{name}: {freed} in {folders}", f"{name}：{freed}，位于 {folders}")
+
+
+def agreed(what: str) -> bool:
+    """Whether the person at the terminal wants it deleted; Ctrl-D is no."""
+    try:
+        return input(say(f"{what}; delete? [y/N] ", f"{what}；删除？[y/N] ")).strip().lower() in YES
+    except EOFError:
+        print()
+        return False

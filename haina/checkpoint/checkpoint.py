@@ -53,19 +53,20 @@ class Checkpoint:
     _gguf: GgufModel | None = field(default=None, repr=False)
 
     @classmethod
-    def open(cls, folder: str | Path, *, progress: Progress | None = None) -> Checkpoint:
+    def open(cls, folder: str | Path, *, progress: Progress | None = None, verify: bool = True) -> Checkpoint:
         """Open a Hugging Face folder, a GGUF file, or a folder with one GGUF file in it.
 
         Weights are not read yet, but everything about them is checked. With a manifest.json every listed file is
-        read once and compared; `progress` hears (file name, bytes done, bytes in all). ValueError, one line, names
-        the file, the tensor or key, and the cure.
+        read once and compared; `progress` hears (file name, bytes done, bytes in all). verify=False: not compared,
+        for who only wants to know what is there. ValueError, one line, names the file, the tensor or key, and the
+        cure.
         """
         folder = Path(folder)
         if (file := gguf_file(folder)) is not None:
             return cls._open_gguf(file)
         _require_folder(folder)
         manifest = Manifest.read(folder)
-        if manifest is not None:
+        if manifest is not None and verify:
             manifest.verify(folder, progress)
         config = _read_config(folder)
         generation_file = folder / "generation_config.json"
@@ -143,7 +144,7 @@ class Checkpoint:
 
         A view of the mapped file; a copy of this tensor only where the file has it transposed or misaligned.
         A NormHead is computed: float32, rows of length 1. bits=8, bits=4: a matrix that is not packed yet comes
-        packed (`packed_dtype`), a few rows in float32 at a time.
+        packed (`packed_dtype`), a few rows in float32 at a time; ValueError if its values are too large for that.
         """
         shape = self.shape(name)
         dtype = None if self.dtype(name) in PACKED else packed_dtype(name, shape, bits)
@@ -153,6 +154,7 @@ class Checkpoint:
             raw = Raw(dtype, shape, np.empty(tensor_bytes(dtype, shape), np.uint8))
             for start, stop in chunks(shape):
                 raw.rows(start, stop).data[:] = self.rows(name, start, stop).rounded(dtype).data
+            require_in_range(self.folder, name, raw)
         self._finite.add(name)
         return raw
 
@@ -285,6 +287,18 @@ def _not_finite(where: Path, name: str) -> ValueError:
             f"{where}：张量 {name} 中有 NaN 或无穷大；权重已损坏，请重新下载",
         )
     )
+
+
+def require_in_range(where: Path, name: str, rounded: Raw) -> None:
+    """ValueError if rows of a tensor, finite before, are not so in the type to which they were rounded."""
+    if not rounded.finite():
+        raise ValueError(
+            say(
+                f"{where}: tensor {name} has values too large for {rounded.dtype}; "
+                "the weights are damaged, download them again",
+                f"{where}：张量 {name} 中有数值超出 {rounded.dtype} 的范围；权重已损坏，请重新下载",
+            )
+        )
 
 
 def _too_many_layers(folder: Path, config: ModelConfig, tensors: int) -> ValueError:

@@ -3,7 +3,8 @@
 The weights are written front to back, each run of rows rounded by one of a few threads, so memory does not grow
 with the model and the sha256 of the file is known when its last byte is. Everything lies in a work folder beside
 the destination until it is whole. A journal there says how far the file is safely on the disk: after a kill, a
-power cut or a full disk the same call goes on from there, and the folder is the same to the last byte.
+power cut or a full disk the same call goes on from there, and the folder is the same to the last byte: on any
+machine, but for a Rounding, whose arithmetic may differ in the last bits between machines.
 
 It does not know how weights are rounded (native/packing.py) nor how they lie in the source (checkpoint.py).
 """
@@ -11,7 +12,6 @@ It does not know how weights are rounded (native/packing.py) nor how they lie in
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
 from collections import deque
@@ -25,11 +25,12 @@ from typing import IO, Any, Literal, Protocol
 import numpy as np
 
 from haina import __version__
-from haina.checkpoint.checkpoint import Checkpoint, json_bytes, writes_packed_qkv
+from haina.checkpoint.checkpoint import Checkpoint, json_bytes, require_in_range, writes_packed_qkv
 from haina.checkpoint.layout import header_entry, layout, packed_dtype
-from haina.checkpoint.manifest import FileRecord, Manifest, Progress
-from haina.checkpoint.new_folder import put_in_place, refuse_occupied, to_disk
+from haina.checkpoint.manifest import FILE, USED, FileRecord, Manifest, Progress
+from haina.checkpoint.new_folder import alone, disk_full, put_in_place, refuse_occupied, to_disk
 from haina.checkpoint.raw import Raw, chunks, tensor_bytes
+from haina.checkpoint.read_json import read_json_object
 from haina.checkpoint.read_safetensors import file_header
 from haina.model.config import packed_config
 from haina.native.binding import usable_threads
@@ -96,14 +97,15 @@ class _Plan:
     def source_bytes(self, name: str) -> int:
         return tensor_bytes(self.checkpoint.dtype(name), self.checkpoint.shape(name))
 
-    def file_bytes(self) -> int:
-        return len(self.header) + sum(
-            tensor_bytes(dtype, self.checkpoint.shape(name)) for name, dtype in self.dtypes.items()
-        )
+    def file_bytes(self, tensors: int | None = None) -> int:
+        """Bytes of the file up to the end of its first `tensors`; None: of all."""
+        shape, items = self.checkpoint.shape, list(self.dtypes.items())[:tensors]
+        return len(self.header) + sum(tensor_bytes(dtype, shape(name)) for name, dtype in items)
 
     def identity(self) -> dict[str, Any]:
-        """What must be the same for a conversion to go on: the program, the target, the files of the source."""
-        stats = {path.name: path.stat() for path in self.checkpoint.files()}
+        """What must be the same for a conversion to go on: the program, the target, the files that decide a tensor."""
+        used = [path for path in self.checkpoint.files() if any(map(path.match, ("*.gguf", *USED)))]
+        stats = {path.name: path.stat() for path in used if path.name != FILE}
         return {
             "haina": __version__,
             "to": self.to,
@@ -137,55 +139,51 @@ def _plan(checkpoint: Checkpoint, to: Target, rounding: Rounding | None) -> _Pla
 def _work_folder(place: Path) -> Iterator[Path]:
     """The folder beside the place where it is made. It is gone after success, and stays after anything else."""
     work = place.parent / f".{place.name}.converting"
-    if work.exists() and place.exists() and not (work / "model").exists():
-        shutil.rmtree(work)  # killed after its last step
-    refuse_occupied(place)
+    busy = say(
+        f"{place}: another haina is converting to this place; wait for it or choose another",
+        f"{place}：另一个 haina 进程正在向此处转换；请等待其完成或换个位置",
+    )
     try:
         work.mkdir(parents=True, exist_ok=True)
-        with (work / "lock").open("w") as lock:
-            _lock(lock, place)
+        with alone(work / "lock", busy):
+            try:
+                refuse_occupied(place)
+            except ValueError:
+                if not (work / "model").exists():
+                    shutil.rmtree(work)  # made just now, or killed after its last step
+                raise
             yield work
-        shutil.rmtree(work)
+            shutil.rmtree(work)
     except OSError as error:
+        en, zh = ("make room", "请腾出空间") if disk_full(error) else ("put that right", "请排除故障")
         raise ValueError(
             say(
-                f"{place}: not written: {system_reason(error)}; make room and run the same command again, "
+                f"{place}: not written: {system_reason(error)}; {en} and run the same command again, "
                 "it goes on from where it stopped",
-                f"{place}：未能写入：{system_reason(error)}；请腾出空间后重新运行同一命令，将从中断处继续",
+                f"{place}：未能写入：{system_reason(error)}；{zh}后重新运行同一命令，将从中断处继续",
             )
         ) from error
 
 
-def _lock(lock: IO[str], place: Path) -> None:
-    """ValueError if another process holds it. Windows: not looked for."""
-    if os.name != "posix":
-        return
-    import fcntl
-
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise ValueError(
-            say(
-                f"{place}: another haina is converting to this place; wait for it or choose another",
-                f"{place}：另一个 haina 进程正在向此处转换；请等待其完成或换个位置",
-            )
-        ) from None
-
-
 @dataclass(frozen=True)
 class _Journal:
-    """The first `tensors` of the plan are on the disk: so many bytes of the file, with this sha256 (hex)."""
+    """The first `tensors` of the plan are on the disk; the file up to there has this sha256 (hex)."""
 
     plan: dict[str, Any]
     tensors: int
-    bytes: int
     sha256: str
 
     @classmethod
     def read(cls, work: Path) -> _Journal | None:
-        file = work / "journal.json"
-        return cls(**json.loads(file.read_bytes())) if file.exists() else None
+        """None if there is none, and if it is damaged: nothing can go on from it."""
+        try:
+            found = read_json_object(work / "journal.json")
+        except ValueError:
+            return None
+        match found:
+            case {"plan": dict(), "tensors": int(), "sha256": str()} if len(found) == 3:
+                return cls(**found)
+        return None
 
     def write(self, work: Path) -> None:
         """In place of the last one, in one step."""
@@ -239,7 +237,7 @@ def _write_weights(
             if output.bytes - synced >= sync_bytes or tensors == len(names):
                 output.to_disk()
                 synced = output.bytes
-                _Journal(identity, tensors, synced, output.sha256.hexdigest()).write(work)
+                _Journal(identity, tensors, output.sha256.hexdigest()).write(work)
     return FileRecord(output.bytes, output.sha256.hexdigest())
 
 
@@ -249,16 +247,19 @@ def _begun(
     """The file as the journal says it is, and the tensors in it; a new one if there is no journal of this plan."""
     file, journal = work / "model" / WEIGHTS, _Journal.read(work)
     if journal and journal.plan == identity and file.exists():
-        output = _Output(file.open("r+b"))
-        while data := output.file.read(min(_READ_BYTES, journal.bytes - output.bytes)):
+        output, whole_bytes = _Output(file.open("r+b")), plan.file_bytes(journal.tensors)
+        while data := output.file.read(min(_READ_BYTES, whole_bytes - output.bytes)):
             output.count(data)
-        if (output.bytes, output.sha256.hexdigest()) == (journal.bytes, journal.sha256):
+        if (output.bytes, output.sha256.hexdigest()) == (whole_bytes, journal.sha256):
             output.file.truncate(output.bytes)
             note(say("going on where the last run stopped", "从上次中断处继续"))
             return output, journal.tensors
         output.file.close()
-    if journal:
-        why = say("the source, the options or haina have changed", "源文件、选项或海纳版本已变")
+    if (work / "journal.json").exists():
+        why = say(
+            "the source, the options or haina have changed, or it is damaged",
+            "源文件、选项或海纳版本已变，或其内容已损坏",
+        )
         note(say(f"an unfinished conversion is thrown away: {why}", f"丢弃未完成的转换：{why}"))
         (work / "journal.json").unlink()
     shutil.rmtree(work / "model", ignore_errors=True)
@@ -292,19 +293,10 @@ def _next(waiting: deque[tuple[str, bool, Future[Raw]]]) -> tuple[str, bool, Raw
 
 
 def _round(plan: _Plan, name: str, start: int, stop: int, round_rows: RoundRows | None) -> Raw:
-    rows = plan.checkpoint.rows(name, start, stop, fold=plan.to != "bf16")
-    if round_rows:
-        return Raw(plan.dtypes[name], rows.shape, round_rows(rows.float32()))
-    rounded = rows.rounded(plan.dtypes[name], threads=1)
-    if rounded.dtype == "BF16" and not rounded.finite():
-        raise ValueError(
-            say(
-                f"{plan.checkpoint.folder}: tensor {name} has values beyond bfloat16's 3.39e38; "
-                "the weights are damaged, download them again",
-                f"{plan.checkpoint.folder}：张量 {name} 中有数值超出 bfloat16 的范围 3.39e38；"
-                "权重已损坏，请重新下载",
-            )
-        )
+    rows, dtype = plan.checkpoint.rows(name, start, stop, fold=plan.to != "bf16"), plan.dtypes[name]
+    packed = round_rows(rows.float32()) if round_rows else None
+    rounded = rows.rounded(dtype, threads=1) if packed is None else Raw(dtype, rows.shape, packed)
+    require_in_range(plan.checkpoint.folder, name, rounded)
     return rounded
 
 
@@ -345,6 +337,6 @@ def _packed_already(folder: Path) -> ValueError:
     return ValueError(
         say(
             f"{folder}: packed already; rounding twice would lose more, convert the folder that it was made from",
-            f"{folder}：已经是压缩格式；再次舍入会损失更多精度，请转换其来源目录",
+            f"{folder}：已经是量化格式；再次舍入会损失更多精度，请转换其来源目录",
         )
     )

@@ -22,7 +22,7 @@ from urllib.parse import quote, urlencode
 
 from haina.checkpoint.manifest import FileRecord, Progress
 from haina.checkpoint.read_json import parse_json_object
-from haina.checkpoint.shards import FORMATS, plain_name
+from haina.checkpoint.shards import FORMATS, numbered, plain_name
 from haina.checkpoint.web import PIECE_BYTES, Web
 from haina.model.config import ModelConfig
 from haina.wording import say
@@ -112,7 +112,7 @@ HUBS: dict[str, Callable[[str, str | None, Web], Listing]] = {
 
 
 def connect(source: str) -> Web:
-    """How to ask a hub: HF_TOKEN goes to Hugging Face, and to nobody else."""
+    """How to ask a hub: HF_TOKEN goes to Hugging Face or the mirror that HF_ENDPOINT names, and to nobody else."""
     token = os.environ.get("HF_TOKEN", "").strip() if source == "huggingface" else ""
     if not re.fullmatch(r"[!-~]*", token):
         raise ValueError(
@@ -129,6 +129,7 @@ def fetch(
 ) -> dict[str, FileRecord]:
     """Bring every file of a listing into `folder`, which may hold what an earlier attempt left: that is kept.
 
+    One process at a time: whoever calls sees to it (`library.pulling`), else hashes vouch for what another wrote.
     Returns what each file is, as a manifest lists it; each was compared with the hub's hash. `checking` hears how far
     the reading of what is there has come, `arriving` the download: (what, bytes of all files done, bytes in all).
     ValueError: the hub cannot be reached or sends something else. OSError: the disk.
@@ -166,8 +167,7 @@ def config(listing: Listing, web: Web) -> ModelConfig:
 def _fetch(file: HubFile, path: Path, web: Web, checked: Report, arrived: Report) -> str:
     """One file; its sha256. What is there already is read for the hash, and taken from anew if that is wrong.
 
-    Bytes are written at their place, so a second process at the same file writes the same. A file that is whole is
-    left untouched, so that a conversion which was interrupted knows it again.
+    A file that is whole is left untouched, so that a conversion which was interrupted knows it again.
     """
     with path.open("r+b" if path.exists() else "w+b") as out:
         while True:
@@ -191,7 +191,7 @@ def _fetch(file: HubFile, path: Path, web: Web, checked: Report, arrived: Report
                 raise ValueError(
                     say(
                         f"{file.url}: what arrived is not what the hub lists (hash); try again, or another mirror",
-                        f"{file.url}：收到的内容与目录所列不符（哈希不同）；请重试或换一个镜像",
+                        f"{file.url}：收到的内容与站点所列不符（哈希不同）；请重试或换一个镜像",
                     )
                 )
 
@@ -215,7 +215,7 @@ def _shifted(progress: Progress, what: str, before: int, total: int) -> Report:
 def _chosen(name: str, files: Iterable[HubFile]) -> tuple[HubFile, ...]:
     """The files that we use, the weights last. ValueError if it is no model of ours."""
     there = {file.name: file for file in files if plain_name(file.name)}
-    weights = _weights(set(there))
+    weights = _weights(name, set(there))
     missing = [need for need in ("config.json", "tokenizer.model") if need not in there]
     if missing or not weights:
         what = ", ".join(missing + ([] if weights else ["model.safetensors"]))
@@ -235,14 +235,23 @@ def _chosen(name: str, files: Iterable[HubFile]) -> tuple[HubFile, ...]:
     return tuple(chosen)
 
 
-def _weights(names: set[str]) -> set[str]:
-    """The weight files, by the order in which `read_weights` prefers them."""
+def _weights(name: str, names: set[str]) -> set[str]:
+    """The weight files, by the order in which `read_weights` prefers them. ValueError if a shard is missing."""
     for stem, suffix in FORMATS:
         if stem + suffix in names:
             return {stem + suffix}
-        shard = re.compile(rf"{stem}-\d{{5}}-of-\d{{5}}{re.escape(suffix)}")
-        if shards := {n for n in names if shard.fullmatch(n)}:
-            return shards | (names & {f"{stem}{suffix}.index.json"})
+        index, shards = f"{stem}{suffix}.index.json", numbered(names, stem, suffix)
+        missing = sorted(set(shards) - names)
+        if missing and index not in names:
+            raise ValueError(
+                say(
+                    f"{name}: {missing[0]} is missing there; try another revision with --revision, or another hub "
+                    "with --from",
+                    f"{name}：其中缺少 {missing[0]}；请用 --revision 换一个版本，或用 --from 换一个站点",
+                )
+            )
+        if shards:
+            return names & {*shards, index}
     return set()
 
 

@@ -129,7 +129,7 @@ def _not_the_matrix(
         say(
             f"{folder}: packed tensor {name} is {is_}, by config.json it would be {needed}, once; "
             "convert the model again",
-            f"{folder}：压缩张量 {name} 为 {is_}，按 config.json 应为 {needed} 且仅此一份；请重新转换模型",
+            f"{folder}：量化张量 {name} 为 {is_}，按 config.json 应为 {needed} 且仅此一份；请重新转换模型",
         )
     )
 

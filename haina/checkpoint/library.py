@@ -1,7 +1,8 @@
 """Library: the folder in which pulled models live, and their names.
 
 A model is `owner/name`, as on the hubs, and lies in the folder of that name; while it is being pulled its files
-gather in owner/.pulling/name, and convert.py keeps an unfinished conversion in owner/.name.converting.
+gather in owner/.pulling/name, by one process alone, which holds owner/.pulling/.name.lock; convert.py keeps an
+unfinished conversion in owner/.name.converting.
 Nothing here reaches out of the folder. It knows no network.
 """
 
@@ -11,9 +12,12 @@ import os
 import re
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from haina.checkpoint.new_folder import alone
 from haina.wording import say
 
 # The rule of both hubs, less names without an owner (huggingface_hub utils/_validators.py `validate_repo_id`).
@@ -73,6 +77,26 @@ def unfinished(name: str) -> Path:
     return whole.parent / ".pulling" / whole.name
 
 
+@contextmanager
+def pulling(name: str) -> Iterator[Path]:
+    """The folder `unfinished(name)`, for one process alone: ValueError while another has it."""
+    part = unfinished(name)
+    lock = part.with_name(f".{part.name}.lock")
+    busy = say(
+        f"{name}: another haina is at work on this model; wait for it",
+        f"{name}：另一个 haina 进程正在处理这个模型；请等待其完成",
+    )
+    part.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with alone(lock, busy):
+            try:
+                yield part
+            finally:
+                lock.unlink(missing_ok=True)
+    finally:
+        _forget_empty(name)
+
+
 def entries() -> list[Entry]:
     """Every model in the library by name, the unfinished ones after the whole ones."""
     found = []
@@ -101,20 +125,23 @@ def find(path: str | Path) -> Path:
 
 
 def remove(name: str) -> None:
-    """Delete a model of the library, and what an unfinished download of it has left. ValueError if it is not there."""
-    found = named(name)
-    for entry in found:
-        if entry.folder.is_symlink():
-            entry.folder.unlink()
-        else:
-            shutil.rmtree(entry.folder)
-    forget_empty(name)
+    """Delete a model of the library, and what an unfinished download of it has left.
+
+    ValueError if it is not there, or is just being pulled.
+    """
+    named(name)
+    with pulling(name):
+        for entry in named(name):
+            if entry.folder.is_symlink():
+                entry.folder.unlink()
+            else:
+                shutil.rmtree(entry.folder)
 
 
-def forget_empty(name: str) -> None:
+def _forget_empty(name: str) -> None:
     """Take away what is empty of the folders around a model."""
     for folder in (unfinished(name).parent, place(name).parent):
-        if folder.is_dir() and not any(folder.iterdir()):
+        with suppress(OSError):  # not empty, or gone already
             folder.rmdir()
 
 

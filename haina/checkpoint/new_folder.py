@@ -2,19 +2,21 @@
 
 It is filled under another name beside its place, brought to the disk and renamed. After an exception nothing
 is left; after a kill or a power cut a folder with a telling name may be left, which the next attempt at the
-same place removes. Two processes must not write one place at the same time. It knows nothing of models.
+same place removes. Two processes must not write one place at the same time: who works for long holds `alone`.
+It knows nothing of models.
 """
 
 from __future__ import annotations
 
+import errno
 import glob
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from haina.wording import say
+from haina.wording import say, system_reason
 
 
 @contextmanager
@@ -35,16 +37,41 @@ def new_folder(place: Path) -> Iterator[Path]:
         put_in_place(part, place)
     except OSError as error:
         shutil.rmtree(part, ignore_errors=True)
-        why = error.strerror or type(error).__name__
+        why = system_reason(error)
+        en, zh = ("make room or ", "请腾出空间或") if disk_full(error) else ("", "请")
         raise ValueError(
             say(
-                f"{place}: not written: {why}; make room or choose another place",
-                f"{place}：未能写入：{why}；请腾出空间或换个位置",
+                f"{place}: not written: {why}; {en}choose another place",
+                f"{place}：未能写入：{why}；{zh}换个位置",
             )
         ) from error
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)
         raise
+
+
+@contextmanager
+def alone(lock: Path, busy: str) -> Iterator[None]:
+    """Hold the file `lock` as the only process: ValueError(busy) while another does. Its folder must be there.
+
+    Whoever holds it may delete it, with its folder: who opened the old file meanwhile is refused. The system lets
+    go of it when the process ends, however it ends. Windows: nothing is held.
+    """
+    if os.name != "posix":
+        yield
+        return
+    import fcntl
+
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(lock.open("w"))
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            held = os.path.samestat(os.fstat(file.fileno()), lock.stat())
+        except (BlockingIOError, FileNotFoundError):  # not found: just deleted by who held it
+            held = False
+        if not held:
+            raise ValueError(busy)
+        yield
 
 
 def put_in_place(part: Path, place: Path) -> None:
@@ -60,6 +87,13 @@ def put_in_place(part: Path, place: Path) -> None:
 
 def refuse_occupied(place: Path) -> None:
     """ValueError if something other than an empty folder is at the place."""
+    if place.is_symlink():
+        raise ValueError(
+            say(
+                f"{place}: is a link; give the folder that it points to, or another name",
+                f"{place}：是一个链接；请给出它指向的目录，或换个名字",
+            )
+        )
     if place.exists() and not (place.is_dir() and next(place.iterdir(), None) is None):
         raise ValueError(
             say(
@@ -67,6 +101,11 @@ def refuse_occupied(place: Path) -> None:
                 f"{place}：已经存在且不是空目录；请换个名字，或先移走它",
             )
         )
+
+
+def disk_full(error: OSError) -> bool:
+    """Whether making room would help."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def to_disk(path: Path, flags: int = os.O_RDWR) -> None:

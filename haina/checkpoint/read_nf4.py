@@ -152,7 +152,7 @@ class _Matrix:
             raise self.wrong(f"is of type {str(kind)[:20]!r}, not nf4", f"的类型 {str(kind)[:20]!r} 不是 nf4")
         if not isinstance(shape, list) or len(shape) != 2 or not all(_size(n) for n in shape):
             raise self.wrong("has no shape of two numbers", "的形状不是两个数")
-        if block not in BLOCK_SIZES:
+        if not isinstance(block, int) or block not in BLOCK_SIZES:
             raise self.wrong(f"has blocks of {str(block)[:20]}", f"的块长为 {str(block)[:20]}")
         n = math.prod(shape)
         n_blocks = -(-n // block)

@@ -7,7 +7,7 @@ single file before an index, as transformers does). It does not know what the te
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,9 @@ def _read_files(folder: Path) -> dict[str, Stored]:
             return read(single)
         if index.exists():
             return _read_indexed(index, read)
-        shards = _numbered(folder, stem, suffix)
+        shards = [folder / name for name in numbered((path.name for path in folder.iterdir()), stem, suffix)]
+        if missing := [shard.name for shard in shards if not shard.exists()]:
+            raise _missing(folder, missing)
         if shards:
             return _union(shards, read)[0]
     raise ValueError(
@@ -99,18 +101,11 @@ def _weight_map(index: Path, content: Mapping[str, Any]) -> dict[str, str]:
     return weight_map
 
 
-def _numbered(folder: Path, stem: str, suffix: str) -> list[Path]:
-    """Shards like model-00001-of-00003.safetensors, for a folder whose index is lost; all must be there."""
-    pattern = re.compile(rf"{stem}-(\d{{5}})-of-(\d{{5}}){re.escape(suffix)}")
-    found = {path.name: match for path in sorted(folder.iterdir()) if (match := pattern.fullmatch(path.name))}
-    if not found:
-        return []
-    total = max(match[2] for match in found.values())
-    expected = [f"{stem}-{n:05}-of-{total}{suffix}" for n in range(1, int(total) + 1)]
-    missing = [name for name in expected if name not in found]
-    if missing:
-        raise _missing(folder, missing)
-    return [folder / name for name in expected]
+def numbered(names: Iterable[str], stem: str, suffix: str) -> list[str]:
+    """All shards of which some are among the names, like model-00001-of-00003.safetensors; none if none is."""
+    pattern = re.compile(rf"{stem}-[0-9]{{5}}-of-([0-9]{{5}}){re.escape(suffix)}")
+    total = max((match[1] for name in names if (match := pattern.fullmatch(name))), default="0")
+    return [f"{stem}-{n:05}-of-{total}{suffix}" for n in range(1, int(total) + 1)]
 
 
 def _missing(where: Path, names: list[str]) -> ValueError:

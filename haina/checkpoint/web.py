@@ -44,6 +44,8 @@ class Web:
             try:
                 with self._open(url, 0) as answer:
                     content = answer.read(limit_bytes + 1)
+                    if answer.length and len(content) <= limit_bytes:
+                        raise _cut_off()
             except (OSError, HTTPException) as error:
                 if isinstance(_cause(error), socket.gaierror | ConnectionRefusedError):
                     raise _unreachable(url, error) from None  # offline, or a wrong address: no reason to wait
@@ -94,13 +96,24 @@ class Web:
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """The library's rules; also 308, which Python 3.10 does not know, and the token as long as the host is the same."""
+    """The library's rules; also 308, which Python 3.10 does not know, and the token as long as the host is the same.
+
+    Nothing but http and https is followed, and with a token no https address to one that anybody may read or forge.
+    """
 
     http_error_308 = urllib.request.HTTPRedirectHandler.http_error_302
 
     def redirect_request(
         self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
     ) -> urllib.request.Request | None:
+        scheme = urlsplit(newurl).scheme
+        downgraded = scheme == "http" and req.type == "https" and req.has_header("Authorization")
+        if scheme not in ("http", "https") or downgraded:
+            raise _wrong(
+                _host(req.full_url),
+                f"it sends us to {scheme}://, which is not followed; try another mirror with HF_ENDPOINT or --from",
+                f"它指向 {scheme}:// 地址，不予跟随；请用 HF_ENDPOINT 或 --from 换一个镜像",
+            )
         following = super().redirect_request(req, fp, 307 if code == 308 else code, msg, headers, newurl)
         if following and _host(newurl) == _host(req.full_url):
             following.unredirected_hdrs.update(req.unredirected_hdrs)
@@ -129,8 +142,12 @@ def _some(answer: HTTPResponse, most: int) -> bytes:
     """What has arrived, without waiting for a whole piece: so a slow line shows progress and loses little."""
     piece = answer.read1(min(PIECE_BYTES, most))
     if not piece:
-        raise ConnectionError(say("the connection ended early", "连接提前断开"))
+        raise _cut_off()
     return piece
+
+
+def _cut_off() -> ConnectionError:
+    return ConnectionError(say("the connection ended early", "连接提前断开"))
 
 
 def _cause(error: OSError | HTTPException) -> object:
@@ -153,7 +170,7 @@ def _unreachable(url: str, error: OSError | HTTPException) -> ValueError:
     if isinstance(error, urllib.error.HTTPError):
         en, zh = f"it keeps answering {error.code}", f"一直返回 {error.code}"
     elif isinstance(cause, TimeoutError):
-        en, zh = "no answer in time", "久无应答"
+        en, zh = "no answer in time", "等待超时"
     elif isinstance(cause, socket.gaierror):
         en, zh = "no such host, or this machine is offline", "找不到这个主机，或本机未联网"
     else:
@@ -185,7 +202,7 @@ def _changed(url: str, found: str) -> ValueError:
     return _wrong(
         url,
         f"another size than the hub listed ({found}); start the same command again",
-        f"大小与目录所列不符（{found}）；请重新运行同一命令",
+        f"大小与站点所列不符（{found}）；请重新运行同一命令",
     )
 
 

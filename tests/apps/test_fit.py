@@ -3,10 +3,12 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from haina.apps.fit import assess, candidate, table
+from haina.apps.model import need
 from haina.checkpoint.checkpoint import Checkpoint
 from haina.checkpoint.convert import convert
 from haina.checkpoint.web import Web
@@ -61,7 +63,7 @@ def test_a_folder_and_what_it_is_converted_to(speaker: Speaker, tmp_path: Path) 
     }  # fmt: skip
 
 
-def test_a_table(speaker: Speaker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
     record = json.loads(json.dumps(fit("13b")))
     record["available_bytes"] = 12 << 30
     for row in record["precisions"].values():
@@ -77,7 +79,6 @@ def test_a_table(speaker: Speaker, monkeypatch: pytest.MonkeyPatch) -> None:
     for row in record["precisions"].values():
         row["caches"]["16"]["fits"] = False
     assert "放不下" in table(record)
-    assert f"haina convert {(folder := speaker('你好'))}" in fit(folder)["command"]
 
 
 @pytest.mark.parametrize(
@@ -95,5 +96,34 @@ def test_what_is_wrong_is_one_line(model: str, context: int | None, reason: str)
 
 
 def test_a_folder_that_is_none(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"config\.json: cannot be read: no such file"):
+    with pytest.raises(ValueError, match="the folder is empty; give a Hugging Face folder"):
         fit(tmp_path)
+
+
+def test_what_is_float32_is_to_be_converted_first(speaker: Speaker) -> None:
+    """As it is, chat would need twice the memory."""
+    folder = speaker("你好")
+    record = fit(folder, 64)
+    assert table(record).splitlines()[-1] == f"Fits as bf16: haina convert {folder} --to bf16"
+    assert (
+        record["precisions"]["bf16"]["caches"]["16"]["memory_bytes"]
+        < need(Checkpoint.open(folder), 16, 64).total
+    )
+
+
+@pytest.mark.parametrize("to", ["bf16", "w8", "w4"])
+def test_what_is_ready_needs_what_chat_needs(to: Any, speaker: Speaker, tmp_path: Path) -> None:
+    convert(Checkpoint.open(speaker("你好")), tmp_path / "to", to=to)
+    record, held = fit(tmp_path / "to", 64), need(Checkpoint.open(tmp_path / "to"), 16, 64).total
+    assert table(record).splitlines()[-1] == f"Fits as {to}." and record["as_it_is"] == to
+    assert record["precisions"][to]["caches"]["16"]["memory_bytes"] == held
+
+
+def test_nothing_is_read_but_headers(speaker: Speaker) -> None:
+    """Changed weights are for chat to refuse, which reads them all."""
+    folder = speaker("你好")
+    file = folder / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-1] + b"x")
+    with pytest.raises(ValueError, match="changed since it was written"):
+        Checkpoint.open(folder)
+    assert fit(folder)["as_it_is"] == ""

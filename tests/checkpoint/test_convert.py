@@ -3,15 +3,16 @@
 HAINA_TORTURE: at how many points a conversion is killed (`make torture` sets it; the usual run takes few).
 """
 
+import errno
 import json
 import os
 import random
-import re
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -178,7 +179,7 @@ def test_progress_counts_the_bytes_of_the_source(source: Source, tmp_path: Path)
 @pytest.mark.parametrize(
     "value, to, message",
     [
-        (np.finfo(np.float32).max, "bf16", r"has values beyond bfloat16's"),
+        (np.finfo(np.float32).max, "bf16", "has values too large for BF16"),
         (np.nan, "bf16", "holds NaN or infinity"),
         (np.nan, "w8", "holds NaN or infinity"),
         (-np.inf, "w4", "holds NaN or infinity"),
@@ -197,23 +198,74 @@ def test_values_that_cannot_be_rounded_are_named(
     assert not (tmp_path / "there").exists()
 
 
+def test_values_too_large_for_w4_are_named(source: Source, tmp_path: Path) -> None:
+    """Finite values, of which the scales would be infinite."""
+    name = "model.layers.1.mlp.up_proj.weight"
+    given = source(LLAMA, "F32")
+    data, matrix = bytearray((given.folder / "model.safetensors").read_bytes()), given.tensor(name)
+    at = data.index(matrix.data[:256].tobytes())
+    data[at : at + 4] = np.array([1e38], np.float32).tobytes()
+    (given.folder / "model.safetensors").write_bytes(data)
+    (given.folder / "manifest.json").unlink()
+    huge, message = Checkpoint.open(given.folder), rf"source: tensor {name} has values too large for W4"
+    with pytest.raises(ValueError, match=message):
+        convert(huge, tmp_path / "there", to="w4")
+    with pytest.raises(ValueError, match=message):
+        huge.tensor(name, bits=4)
+    assert huge.tensor(name, bits=8).finite() and not (tmp_path / "there").exists()
+
+
 def test_an_occupied_place_is_refused(source: Source, tmp_path: Path) -> None:
     given = source()
     with pytest.raises(ValueError, match="source: already exists"):
         convert(given, given.folder, to="w8")
     Checkpoint.open(given.folder)
+    assert os.listdir(tmp_path) == ["source"]
+
+
+def test_a_link_is_no_place(source: Source, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "there").symlink_to(tmp_path / "empty")
+    (tmp_path / "nowhere").symlink_to(tmp_path / "none")
+    for place in ("there", "nowhere"):
+        with pytest.raises(ValueError, match=f"{place}: is a link; give the folder that it points to"):
+            convert(source(), tmp_path / place, to="w8")
+        shutil.rmtree(tmp_path / "source")
+    convert(source(), tmp_path / "empty", to="w8")
+
+
+@dataclass
+class Asking:
+    """A Rounding like any, which calls `ask` when it is asked for its identity: before anything is written."""
+
+    ask: Callable[[], None]
+
+    @property
+    def identity(self) -> str:
+        self.ask()
+        return "as usual"
+
+    def of(self, name: str) -> None:
+        return None
 
 
 @pytest.mark.skipif(os.name != "posix", reason="no flock")
 def test_two_at_one_place_are_refused(source: Source, tmp_path: Path) -> None:
-    given = source()
+    given, asked = source(), list[str]()
+    (tmp_path / "there").mkdir()  # an empty folder is no other conversion's
 
-    def another(what: str, done: int, total: int) -> None:
+    def another(what: str = "begin", done: int = 0, total: int = 0) -> None:
+        asked.append(what)
         with pytest.raises(ValueError, match="another haina is converting"):
             convert(given, tmp_path / "there", to="w4")
 
-    convert(given, tmp_path / "there", to="w8", progress=another)
+    convert(given, tmp_path / "there", to="w8", rounding=Asking(another), progress=another)
     assert Checkpoint.open(tmp_path / "there").dtype("model.embed_tokens.weight") == "W8"
+    assert {"begin", "converting to w8"} == set(asked) and set(os.listdir(tmp_path)) == {"source", "there"}
+
+
+class Stopped(Exception):
+    pass
 
 
 def test_a_disk_without_room_is_refused_before_anything_is_written(
@@ -222,10 +274,6 @@ def test_a_disk_without_room_is_refused_before_anything_is_written(
     monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=1000))
     with pytest.raises(ValueError, match=r"there: 0\.0 GB more are needed on this disk, 0\.0 GB are free"):
         convert(source(), tmp_path / "there", to="w8")
-
-
-class Stopped(Exception):
-    pass
 
 
 def stop_at(share: float) -> Callable[[str, int, int], None]:
@@ -245,6 +293,39 @@ def test_it_goes_on_where_it_stopped(source: Source, tmp_path: Path) -> None:
     notes: list[str] = []
     convert(given, there, to="w4", progress=lambda _, done, total: heard.append(done), note=notes.append)
     assert heard[0] > 0.5 * heard[-1] and notes == ["going on where the last run stopped"]
+    assert content(there) == content(tmp_path / "whole")
+
+
+def test_a_file_that_decides_nothing_may_appear(source: Source, tmp_path: Path) -> None:
+    given, notes = source(), list[str]()
+    with pytest.raises(Stopped):
+        convert(given, tmp_path / "there", to="w4", sync_bytes=1, progress=stop_at(0.8))
+    (given.folder / "convert.log").write_text("80 %")
+    convert(given, tmp_path / "there", to="w4", note=notes.append)
+    assert notes == ["going on where the last run stopped"]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda whole: b"[1]",
+        lambda whole: whole[: len(whole) // 2],
+        lambda whole: b"",
+        lambda whole: whole.replace(b'"sha256"', b'"sha25"'),
+        lambda whole: whole.replace(b'"tensors": ', b'"mode": "x",\n"tensors": '),
+        lambda whole: whole.replace(b'"tensors": ', b'"tensors": 0.5e'),
+        lambda whole: whole.replace(b'"tensors": ', b'"tensors": 1'),
+    ],
+)
+def test_a_damaged_journal_is_none(damage: Callable[[bytes], bytes], source: Source, tmp_path: Path) -> None:
+    given, there, notes = source(), tmp_path / "there", list[str]()
+    with pytest.raises(Stopped):
+        convert(given, there, to="w4", sync_bytes=1, progress=stop_at(0.8))
+    journal = tmp_path / ".there.converting" / "journal.json"
+    journal.write_bytes(damage(journal.read_bytes()))
+    convert(given, there, to="w4", note=notes.append)
+    assert len(notes) == 1 and notes[0].startswith("an unfinished conversion is thrown away")
+    convert(given, tmp_path / "whole", to="w4")
     assert content(there) == content(tmp_path / "whole")
 
 
@@ -315,16 +396,29 @@ def test_after_a_kill_the_same_folder_comes_out(source: Source, tmp_path: Path) 
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no RLIMIT_FSIZE")
-def test_a_disk_that_fills_up_half_way_is_one_line(source: Source, tmp_path: Path) -> None:
+def test_a_file_that_may_not_grow_is_one_line(source: Source, tmp_path: Path) -> None:
     given = source().folder
     convert(Checkpoint.open(given), tmp_path / "whole", to="w4")
     size = (tmp_path / "whole" / "model.safetensors").stat().st_size
     stopped = run(given, tmp_path / "there", limit=size // 2)
     assert stopped.returncode == 1 and stopped.stderr.count("\n") == 1
-    assert re.search(r"there: not written: .*; make room and run the same command again", stopped.stderr)
+    assert (
+        "there: not written: File too large; put that right and run the same command again" in stopped.stderr
+    )
     assert not (tmp_path / "there").exists()
     assert run(given, tmp_path / "there").returncode == 0
     assert content(tmp_path / "there") == content(tmp_path / "whole")
+
+
+def test_a_disk_that_fills_up_half_way_is_one_line(source: Source, tmp_path: Path) -> None:
+    def full(what: str, done: int, total: int) -> None:
+        if done > total / 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    given = source()
+    with pytest.raises(ValueError, match="the disk is full; make room and run the same command again"):
+        convert(given, tmp_path / "there", to="w4", progress=full)
+    convert(given, tmp_path / "there", to="w4")
 
 
 # Converted folders that are damaged

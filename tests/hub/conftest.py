@@ -40,6 +40,7 @@ class Hub:
     wanted: frozenset[str] = frozenset(WANTED.replace("\n", "").split("|"))
     statuses: list[int] = field(default_factory=list)  # of the next answers, before any good one
     cuts: list[int] = field(default_factory=list)  # bytes after which the next large files are cut off
+    document_cuts: list[int] = field(default_factory=list)  # the same of lists and small files
     ranges: bool = True  # whether Range is honoured
     silent: threading.Event = field(default_factory=threading.Event)  # set: a large file stops in the middle
     over: threading.Event = field(default_factory=threading.Event)
@@ -131,7 +132,8 @@ class Handler(BaseHTTPRequestHandler):
         if asked and self.hub.ranges:
             start = int(asked.removeprefix("bytes=").removesuffix("-"))
         large = name.endswith(LARGE)
-        cut = self.hub.cuts.pop(0) if large and self.hub.cuts else None
+        cuts = self.hub.cuts if large else self.hub.document_cuts
+        cut = cuts.pop(0) if cuts else None
         body = content[start:]
         self.send_response(206 if asked and self.hub.ranges else 200)
         if asked and self.hub.ranges:
@@ -153,7 +155,9 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header("Retry-After", "0")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(body)
+        cut = self.hub.document_cuts.pop(0) if self.hub.document_cuts else None
+        self.wfile.write(body[:cut])
+        self.close_connection = self.close_connection or cut is not None
 
     def log_message(self, *_: object) -> None:
         return None

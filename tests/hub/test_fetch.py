@@ -5,12 +5,13 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.request import Request
 
 import pytest
 
 from haina.checkpoint.checkpoint import Checkpoint
 from haina.checkpoint.hub import HUBS, config, connect, fetch, left
-from haina.checkpoint.web import Web
+from haina.checkpoint.web import Web, _Redirects
 
 SHARD = "pytorch_model-00001-of-00002.bin"
 Bring = Callable[..., Path]
@@ -63,6 +64,18 @@ def test_broken_connections_go_on(hub: Any, bring: Bring, ranges: bool) -> None:
     asked = hub.sent(SHARD)
     assert asked[:2] == ["", ""] and all(one.startswith("bytes=") for one in asked[3::2])
     assert len(asked) > 4
+
+
+def test_documents_that_are_cut_off_are_asked_for_again(hub: Any, web: Web) -> None:
+    whole = HUBS["huggingface"](hub.name, None, web)
+    network = config(whole, web)
+    hub.document_cuts = [7, 0]
+    assert HUBS["huggingface"](hub.name, None, web) == whole
+    hub.document_cuts = [7, 0]
+    assert config(whole, web) == network
+    hub.document_cuts = [7] * web.tries
+    with pytest.raises(ValueError, match="the connection ended early; try again later"):
+        config(whole, web)
 
 
 def test_what_is_there_is_kept(hub: Any, bring: Bring, tmp_path: Path) -> None:
@@ -153,6 +166,33 @@ def test_no_hub_there(
         bring()
 
 
+@pytest.mark.parametrize(
+    ("to", "reason"),
+    [("ftp://127.0.0.1:1", "sends us to ftp://"), ("file:///etc", "refused with status 302")],
+)
+def test_nothing_but_http_is_followed(hub: Any, bring: Bring, to: str, reason: str) -> None:
+    hub.content_url = to
+    with pytest.raises(ValueError, match=reason):
+        bring()
+
+
+@pytest.mark.parametrize("token", [True, False])
+def test_a_token_is_not_followed_from_https_to_http(token: bool) -> None:
+    request = Request("https://hub.test/a")
+    if token:
+        request.add_unredirected_header("Authorization", "Bearer hf_secret")
+
+    def follow(url: str) -> Request | None:
+        return _Redirects().redirect_request(request, None, 302, "", {}, url)
+
+    assert follow("https://cdn.test/a")
+    if token:
+        with pytest.raises(ValueError, match=r"https://hub\.test: it sends us to http://"):
+            follow("http://hub.test/a")
+    else:
+        assert follow("http://hub.test/a")
+
+
 def test_the_token_goes_to_hugging_face_alone(
     hub: Any, bring: Bring, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -201,6 +241,12 @@ def test_a_login_page(hub: Any, bring: Bring) -> None:
     hub.huggingface = lambda: float("nan")
     with pytest.raises(ValueError, match="not a hub's, perhaps a login page"):
         bring()
+
+
+def test_a_missing_shard_is_seen_before_the_download(hub: Any, web: Web) -> None:
+    del hub.files["pytorch_model.bin.index.json"], hub.files[SHARD]
+    with pytest.raises(ValueError, match=f"{SHARD} is missing there; try another revision"):
+        HUBS["huggingface"](hub.name, None, web)
 
 
 def test_safetensors_are_preferred(hub: Any, web: Web) -> None:

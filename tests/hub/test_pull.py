@@ -1,5 +1,6 @@
 """`haina pull`, `ls`, `rm`: a model comes, is used by its name, and goes; nothing else is touched."""
 
+import io
 import json
 import os
 import shutil
@@ -13,6 +14,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from haina.apps.library import pull
 from haina.checkpoint import library
@@ -120,6 +122,23 @@ def test_stopped_in_the_middle_and_asked_again(hub: Any, haina: Run, how: signal
     assert [entry.whole for entry in library.entries()] == [True]
 
 
+@pytest.mark.skipif(os.name != "posix", reason="no flock")
+def test_two_at_one_model_are_refused(hub: Any, haina: Run, web: Web) -> None:
+    """Else the bytes of two revisions would meet in one file."""
+    busy = "another haina is at work on this model; wait for it"
+
+    def others(line: str) -> None:
+        with pytest.raises(ValueError, match=busy):
+            pull(NAME, PullOptions(to="w8"), web=web, tell=print)
+        library.unfinished(NAME).mkdir(exist_ok=True)
+        with pytest.raises(ValueError, match=busy):
+            library.remove(NAME)
+
+    pull(NAME, PullOptions(), web=web, tell=others)
+    assert Checkpoint.open(library.place(NAME)).manifest
+    assert os.listdir(library.place(NAME).parent) == ["Baichuan2-Tiny"]
+
+
 def test_unfinished_ones_are_listed_and_removed(hub: Any, haina: Run) -> None:
     for folder in (library.unfinished(NAME), library.place(NAME).with_name(".Baichuan2-Tiny-w4.converting")):
         folder.mkdir(parents=True)
@@ -128,6 +147,22 @@ def test_unfinished_ones_are_listed_and_removed(hub: Any, haina: Run) -> None:
     assert out.count("unfinished") == 2 and "Baichuan2-Tiny-w4" in out
     assert haina("rm", NAME, "-y")[1].startswith(f"deleted {NAME}: 1.0 MiB in ")
     assert haina("rm", f"{NAME}-w4", "-y")[0] == 0 and library.entries() == []
+
+
+@pytest.mark.parametrize(("typed", "said", "kept"), [("\x04", "kept", True), ("y\r", "deleted a/b", False)])
+def test_a_model_is_removed_when_the_person_says_so(
+    hub: Any, typed: str, said: str, kept: bool, tmp_path: Path
+) -> None:
+    """Ctrl-D says no."""
+    pexpect = pytest.importorskip("pexpect")
+    library.place("a/b").mkdir(parents=True)
+    child = pexpect.spawn(sys.executable, ["-m", "haina", "rm", "a/b"], encoding="utf-8", timeout=20)
+    child.expect(r"delete\? \[y/N\] ")
+    child.send(typed)
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 0 and said in child.before and "Traceback" not in child.before
+    assert library.place("a/b").exists() == kept
 
 
 @pytest.mark.parametrize(
@@ -185,4 +220,12 @@ def test_fit_asks_for_little(hub: Any, haina: Run) -> None:
     assert (status, err) == (0, "") and list(record["precisions"]) == ["bf16", "w8", "w4"]
     assert record["download_bytes"] == sum(len(hub.files[name]) for name in hub.wanted)
     assert len(hub.asked) == 2 and library.entries() == []
-    assert f"haina pull {NAME}" in haina("fit", NAME)[1]
+    assert haina("fit", NAME)[1].endswith(f"Fits as bf16: haina pull {NAME}\n")
+
+
+def test_fit_says_that_float32_is_to_be_converted(hub: Any, haina: Run) -> None:
+    for name in [name for name in hub.wanted if name.endswith(".bin")]:
+        state, file = torch.load(io.BytesIO(hub.files[name])), io.BytesIO()
+        torch.save({key: tensor.float() for key, tensor in state.items()}, file)
+        hub.files[name] = file.getvalue()
+    assert haina("fit", NAME)[1].endswith(f"Fits as bf16: haina pull {NAME} --to bf16\n")
