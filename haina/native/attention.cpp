@@ -146,8 +146,8 @@ void attend(const Hands& hands, const haina_model& model, const haina_cache& cac
 extern "C" int haina_store(const haina_model* model, const haina_cache* cache, const haina_step* step, int32_t layer,
                            const float* keys, const float* values) {
     using namespace haina;
-    if (!valid(model) || !valid(cache) || !valid(step) || !keys || !values) return HAINA_BAD_ARGUMENT;
-    if (layer < 0 || layer >= model->layers) return HAINA_BAD_ARGUMENT;
+    if (const int wrong = check(model, cache, step)) return wrong;
+    if (layer < 0 || layer >= model->layers || !keys || !values) return HAINA_BAD_ARGUMENT;
     return guarded(step->threads, step->isa,
                    [&](const Hands& hands) { store(hands, *model, *cache, *step, layer, keys, values); });
 }
@@ -155,8 +155,8 @@ extern "C" int haina_store(const haina_model* model, const haina_cache* cache, c
 extern "C" int haina_attention(const haina_model* model, const haina_cache* cache, const haina_step* step,
                                int32_t layer, const float* q, float* y) {
     using namespace haina;
-    if (!valid(model) || !valid(cache) || !valid(step) || !q || !y) return HAINA_BAD_ARGUMENT;
-    if (layer < 0 || layer >= model->layers) return HAINA_BAD_ARGUMENT;
+    if (const int wrong = check(model, cache, step)) return wrong;
+    if (layer < 0 || layer >= model->layers || !q || !y) return HAINA_BAD_ARGUMENT;
     return guarded(step->threads, step->isa,
                    [&](const Hands& hands) { attend(hands, *model, *cache, *step, layer, q, y); });
 }

@@ -1,6 +1,7 @@
-"""The Python face of libhaina: checks every value, then passes pointers. What it lets through cannot crash C.
+"""The Python face of libhaina: weights, cache and steps as pointers. What it lets through cannot crash C.
 
-It knows our tensor names (LLaMA's), shapes and dtypes; it does not know files, families or requests.
+It knows our tensor names (LLaMA's), shapes and dtypes; it does not know files, families or requests. Arrays are
+checked here (checks.py, step.py), the numbers of a step in forward.cpp.
 ctypes rather than an extension module: one library serves every Python, the C header is the document, and the
 GIL is released during a call. N fed tokens of B rows, V vocabulary, D width; the rest of the legend is in haina.h.
 """
@@ -11,16 +12,17 @@ import ctypes
 import math
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from ctypes import byref, c_int32, c_int64, c_void_p
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
-from haina.native.library import CCache, CInside, CLayer, CMatrix, CModel, CStep, library
+from haina.native.checks import check_status, out_of_range, pointer, refuse, vector
+from haina.native.library import CCache, CInside, CLayer, CMatrix, CModel, CStep, Status, library
 from haina.native.packing import DTYPE_NUMBERS, PACKED, packed_bytes
-from haina.wording import say
+from haina.native.step import ask, make_step, refusal
 
 CacheDtype = Literal["F32", "F16", "BF16", "I8"]
 Isa = Literal["best", "generic", "avx2", "avx512", "avxvnni", "neon"]
@@ -56,19 +58,6 @@ def read_bandwidth(*, threads: int | None = None, seconds: float = 0.5) -> float
         check_status(library().haina_read(c_void_p(data.ctypes.data), c_int64(data.nbytes), workers))
         best = min(best, time.perf_counter() - start)
     return data.nbytes / best
-
-
-def check_status(status: int) -> None:
-    """Turn the status of a call into an exception."""
-    if status == 1:
-        raise MemoryError(
-            say("not enough memory for this step; feed fewer tokens", "内存不足；请减少一次输入的词元数")
-        )
-    assert status == 0, "the library refused what binding.py let through"
-
-
-def refuse(name: str, why_en: str, why_zh: str) -> ValueError:
-    return ValueError(say(f"{name}: {why_en}", f"{name}：{why_zh}"))
 
 
 @dataclass(frozen=True)
@@ -107,26 +96,6 @@ class Matrix:
         n_bytes = packed_bytes(self.dtype, self.rows, self.cols) if self.dtype in PACKED else plain_bytes
         vector(name, self.data, np.uint8, n_bytes)
         return CMatrix(self.data.ctypes.data, self.rows, self.cols, DTYPES[self.dtype])
-
-
-def vector(name: str, array: Any, dtype: type[np.generic], size: int | None = None) -> np.ndarray:
-    """`array` itself if it is a contiguous, aligned 1-D array of dtype (and size); else ValueError naming it."""
-    good = isinstance(array, np.ndarray) and array.dtype == dtype and array.ndim == 1
-    if not (good and array.flags.c_contiguous and array.flags.aligned):
-        kind = np.dtype(dtype).name
-        raise refuse(name, f"must be a contiguous 1-D {kind} array", f"须为连续的一维 {kind} 数组")
-    if size is not None and array.size != size:
-        raise refuse(
-            name,
-            f"has {array.size} elements where {size} are needed",
-            f"有 {array.size} 个元素，应为 {size} 个",
-        )
-    checked: np.ndarray = array
-    return checked
-
-
-def pointer(array: np.ndarray | None) -> int | None:
-    return None if array is None else array.ctypes.data
 
 
 class NativeModel:
@@ -278,6 +247,25 @@ class NativeCache:
         pointers = (pointer(array) if array.size else None for array in arrays)
         self.c = CCache(*pointers, pages, page_tokens, DTYPES[dtype])
 
+    def copy(self, sources: Sequence[int], targets: Sequence[int]) -> None:
+        """Make each page of `targets` equal to its page of `sources`, in all layers.
+
+        ValueError unless all are pages, as many of both, and each target is named once and is no source.
+        """
+        for name, pages in (("sources", sources), ("targets", targets)):
+            if not all(0 <= page < self.pages for page in pages):
+                raise out_of_range(name, self.pages)
+        if len(sources) != len(targets) or len({*sources, *targets}) != len({*sources}) + len(targets):
+            raise refuse(
+                "targets",
+                "must be other pages than the sources, one for each",
+                "须与 sources 一一对应，互不重复，且不与之重叠",
+            )
+        scales = (self.key_scale, self.value_scale) if self.dtype == "I8" else ()
+        for array in (self.keys, self.values, *scales):
+            for source, target in zip(sources, targets, strict=True):
+                array[:, target] = array[:, source]
+
 
 CACHE_DTYPES: dict[CacheDtype, type[np.generic]] = {
     "F32": np.float32,
@@ -305,32 +293,26 @@ def forward(
     pages: np.ndarray,
     page_start_B1: np.ndarray,
     want: np.ndarray,
-    hidden: np.ndarray | None = None,
+    hidden: np.ndarray,
     threads: int | None = None,
     isa: Isa = "best",
-) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray]:
     """Run the network over a ragged batch; keys and values of all N fed tokens go into the cache.
 
     ids, at: int32 [N], the fed tokens of all rows, one row after another, and the position of each.
     row_start_B1: int32 [B+1]; row b feeds row_start[b] .. row_start[b+1].
     pages, page_start_B1: int32; row b's position p is slot p % page_tokens of its page p // page_tokens.
+    Rows may share pages, but not write the same slot; what one feeds, the others see in the same step.
     want: int32 [M], fed tokens (0 .. N-1) whose logits to return; hidden: the same for states after the last norm.
-    Returns float32 [M, V]; with `hidden` also float32 [M2, D]. threads: None is one per usable CPU.
+    Returns float32 [M, V] and float32 [M2, D]. threads: None is one per usable CPU.
     ValueError names the argument that is wrong; MemoryError if the work memory cannot be had.
     """
-    none = np.zeros(0, np.int32)
-    step = make_step(model, cache, ids, at, row_start_B1, pages, page_start_B1, threads, isa)
-    selected = (want, none if hidden is None else hidden)
-    for name, array in zip(("want", "hidden"), selected, strict=True):
-        in_range(name, vector(name, array, np.int32), ids.size)
-    logits_MV = np.empty((selected[0].size, model.V), np.float32)
-    hidden_MD = np.empty((selected[1].size, model.D), np.float32)
-    step.want, step.want_hidden = (pointer(array) for array in selected)
-    step.wanted, step.wanted_hidden = (array.size for array in selected)
-    step.logits, step.hidden = pointer(logits_MV), pointer(hidden_MD)
-    if ids.size:
-        check_status(library().haina_forward(byref(model.c), byref(cache.c), byref(step)))
-    return logits_MV if hidden is None else (logits_MV, hidden_MD)
+    step = make_step(ids, at, row_start_B1, pages, page_start_B1)
+    logits_MV = np.empty((vector("want", want, np.int32).size, model.V), np.float32)
+    hidden_MD = np.empty((vector("hidden", hidden, np.int32).size, model.D), np.float32)
+    ask(step, want, hidden, logits_MV, hidden_MD)
+    run(library().haina_forward, model, cache, step, threads=threads, isa=isa)
+    return logits_MV, hidden_MD
 
 
 @dataclass(frozen=True)
@@ -356,38 +338,36 @@ def inside(
     threads: int | None = None,
 ) -> Inside:
     """Run the network as `forward` does, without the head, and look into its last layer."""
-    step = make_step(model, cache, ids, at, row_start_B1, pages, page_start_B1, threads, "best")
+    step = make_step(ids, at, row_start_B1, pages, page_start_B1)
     widths = (model.D, model.H * model.E, model.D, model.F, model.D)
     found = Inside(*(np.empty((ids.size, width), np.float32) for width in widths))
     seen = CInside(*(pointer(array) for array in vars(found).values()))
     step.inside = ctypes.pointer(seen)
-    if ids.size:
-        check_status(library().haina_forward(byref(model.c), byref(cache.c), byref(step)))
+    run(library().haina_forward, model, cache, step, threads=threads)
     return found
 
 
-def make_step(
+def run(
+    function: Callable[..., int],
     model: NativeModel,
     cache: NativeCache,
-    ids: np.ndarray,
-    at: np.ndarray,
-    row_start: np.ndarray,
-    pages: np.ndarray,
-    page_start: np.ndarray,
-    threads: int | None,
-    isa: Isa,
-) -> CStep:
-    """The C step without outputs, every index checked. The arrays must outlive it."""
+    step: CStep,
+    *more: object,
+    threads: int | None = None,
+    isa: Isa = "best",
+) -> None:
+    """Call haina_forward or a part of it. ValueError and MemoryError as `forward` says."""
     if cache.shape != (model.layers, cache.pages, model.K, cache.page_tokens, model.E):
         raise refuse("cache", "was made for another model", "缓存属于另一个模型")
-    in_range("ids", vector("ids", ids, np.int32), model.V)
-    in_range("at", vector("at", at, np.int32, ids.size), 1 << 30)
-    in_range("pages", vector("pages", pages, np.int32), cache.pages)
-    _starts("row_start_B1", row_start, ids.size)
-    _starts("page_start_B1", page_start, pages.size)
-    if row_start.size != page_start.size:
-        raise refuse("page_start_B1", "must be as long as row_start_B1", "长度须与 row_start_B1 相同")
-    _check_slots(cache, at, row_start, pages, page_start)
+    step.threads, step.isa = hands(threads, isa)
+    status = function(byref(model.c), byref(cache.c), byref(step), *more)
+    if status >= Status.BAD_IDS:
+        raise refusal(status, model.c, cache.c, step)
+    check_status(status)
+
+
+def hands(threads: int | None, isa: Isa) -> tuple[int, int]:
+    """How many threads, and the number of the instruction set. ValueError if this machine cannot."""
     threads = usable_threads() if threads is None else threads
     if not 0 < threads <= MAX_THREADS:
         raise refuse(
@@ -395,31 +375,4 @@ def make_step(
         )
     if isa not in ISAS or not has_isa(isa):
         raise refuse("isa", f"this machine does not have {isa}", f"本机不支持 {isa}")
-    arrays = (pointer(array) for array in (ids, at, row_start, pages, page_start))
-    return CStep(*arrays, rows=row_start.size - 1, threads=threads, isa=ISAS[isa])
-
-
-def in_range(name: str, indices: np.ndarray, count: int) -> None:
-    if indices.size and not 0 <= indices.min() <= indices.max() < count:
-        raise refuse(name, f"must lie in 0 to {count - 1}", f"须在 0 至 {count - 1} 之间")
-
-
-def _starts(name: str, starts: np.ndarray, end: int) -> None:
-    vector(name, starts, np.int32)
-    if starts.size < 2 or starts[0] != 0 or starts[-1] != end or (starts[1:] < starts[:-1]).any():
-        raise refuse(name, f"must rise from 0 to {end}", f"须从 0 递增至 {end}")
-
-
-def _check_slots(
-    cache: NativeCache, at: np.ndarray, row_start: np.ndarray, pages: np.ndarray, page_start: np.ndarray
-) -> None:
-    """Positions rise within a row, its pages reach that far, and no two tokens write the same slot."""
-    row_N = np.repeat(np.arange(row_start.size - 1), np.diff(row_start))
-    if ((at[1:] <= at[:-1]) & (row_N[1:] == row_N[:-1])).any():
-        raise refuse("at", "positions must rise within each row", "各行内的位置须严格递增")
-    page_N = at // cache.page_tokens
-    if (page_N >= np.diff(page_start)[row_N]).any():
-        raise refuse("pages", "a row has too few pages for its positions", "某一行的页数不足以容纳其位置")
-    slot_N = pages[page_start[row_N] + page_N].astype(np.int64) * cache.page_tokens + at % cache.page_tokens
-    if np.unique(slot_N).size != at.size:
-        raise refuse("pages", "two tokens would write the same slot", "有两个词元会写入同一位置")
+    return threads, ISAS[isa]

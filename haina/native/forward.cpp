@@ -2,6 +2,7 @@
 //
 // model/decoder.py is the same network to be read by humans; a test compares the two on every switch. There is
 // no branch on a model family here: null pointers and zero sizes decide.
+#include <algorithm>
 #include <cstring>
 
 #include "ops.h"
@@ -14,7 +15,7 @@ class Forward {
     Forward(const Hands& hands, const haina_model& model, const haina_cache& cache, const haina_step& step)
         : hands_(hands), model_(model), cache_(cache), step_(step), D(model.width),
           HE(int64_t(model.heads) * model.head_width), KE(int64_t(model.key_heads) * model.head_width),
-          F(model.ffn), N(step.row_start[step.rows]), x_ND(N * D), norm_ND(N * D), q_NHE(N * HE), k_NKE(N * KE),
+          F(model.ffn), N(step.tokens), x_ND(N * D), norm_ND(N * D), q_NHE(N * HE), k_NKE(N * KE),
           v_NKE(N * KE), y_NHE(N * HE), gate_NF(N * F), cos_NR(N * model.rotary / 2),
           sin_NR(N * model.rotary / 2) {}
 
@@ -109,43 +110,82 @@ class Forward {
     const Buffer<float> x_ND, norm_ND, q_NHE, k_NKE, v_NKE, y_NHE, gate_NF, cos_NR, sin_NR;
 };
 
-}  // namespace
-
-bool valid(const haina_layer& layer, const haina_model& m) {
+// Whether the sizes and pointers of each struct make sense.
+bool sound(const haina_layer& layer, const haina_model& m) {
     const int64_t D = m.width, HE = int64_t(m.heads) * m.head_width, KE = int64_t(m.key_heads) * m.head_width;
     return layer.attention_norm && layer.ffn_norm && valid(layer.wq, HE, D) && valid(layer.wk, KE, D) &&
            valid(layer.wv, KE, D) && valid(layer.wo, D, HE) && valid(layer.gate, m.ffn, D) &&
            valid(layer.up, m.ffn, D) && valid(layer.down, D, m.ffn);
 }
 
-bool valid(const haina_model* m) {
+bool sound(const haina_model* m) {
     if (!m || !m->norm || !m->layer || m->layers < 1 || m->heads < 1 || m->key_heads < 1) return false;
     if (m->heads % m->key_heads || m->head_width < 1 || m->rotary < 0) return false;
     if (m->rotary % 2 || m->rotary > m->head_width) return false;
     for (int32_t i = 0; i < m->layers; i++)
-        if (!valid(m->layer[i], *m)) return false;
+        if (!sound(m->layer[i], *m)) return false;
     return valid(m->embedding, m->vocab, m->width) && valid(m->head, m->vocab, m->width);
 }
 
-bool valid(const haina_cache* c) {
+bool sound(const haina_cache* c) {
     return c && c->keys && c->values && c->pages > 0 && c->page_tokens > 0 &&
            c->page_tokens <= HAINA_MAX_PAGE_TOKENS && c->page_tokens % HAINA_PAGE_STEP == 0 && c->dtype >= HAINA_F32 &&
            c->dtype <= HAINA_I8 && (c->dtype != HAINA_I8 || (c->key_scale && c->value_scale));
 }
 
-bool valid(const haina_inside& i) { return i.attention && i.wo && i.ffn && i.down && i.state; }
+bool sound(const haina_inside& i) { return i.attention && i.wo && i.ffn && i.down && i.state; }
 
-bool valid(const haina_step* s) {
-    return s && s->ids && s->at && s->row_start && s->pages && s->page_start && s->rows > 0 && s->wanted >= 0 &&
+bool sound(const haina_step* s) {
+    return s && s->ids && s->at && s->row_start && s->pages && s->page_start && s->wanted >= 0 &&
            s->wanted_hidden >= 0 && (!s->wanted || (s->want && s->logits)) &&
-           (!s->wanted_hidden || (s->want_hidden && s->hidden)) && (!s->inside || valid(*s->inside));
+           (!s->wanted_hidden || (s->want_hidden && s->hidden)) && (!s->inside || sound(*s->inside));
+}
+
+// Whether `start` [rows + 1] goes from 0 to `end` without falling.
+bool rises(const int32_t* start, int32_t rows, int32_t end) {
+    bool good = rows > 0 && start[0] == 0 && start[rows] == end;
+    for (int32_t b = 0; good && b < rows; b++) good = start[b] <= start[b + 1];
+    return good;
+}
+
+// Positions rise within a row, its pages reach that far, and each token has a slot of its own.
+int check_slots(const haina_cache& cache, const haina_step& step) {
+    const std::unique_ptr<int64_t[]> slots(new (std::nothrow) int64_t[size_t(step.tokens)]);
+    if (!slots) return HAINA_NO_MEMORY;
+    for (int32_t b = 0; b < step.rows; b++) {
+        const int32_t first = step.row_start[b], own = step.page_start[b], pages = step.page_start[b + 1] - own;
+        for (int32_t n = first; n < step.row_start[b + 1]; n++) {
+            const int32_t page = step.at[n] / cache.page_tokens, slot = step.at[n] % cache.page_tokens;
+            if (n > first && step.at[n] <= step.at[n - 1]) return HAINA_AT_FALLS;
+            if (page >= pages) return HAINA_TOO_FEW_PAGES;
+            slots[n] = int64_t(step.pages[own + page]) * cache.page_tokens + slot;
+        }
+    }
+    int64_t* const end = slots.get() + step.tokens;
+    std::sort(slots.get(), end);
+    return std::adjacent_find(slots.get(), end) == end ? HAINA_OK : HAINA_SAME_SLOT;
+}
+
+}  // namespace
+
+int check(const haina_model* model, const haina_cache* cache, const haina_step* step) {
+    if (!sound(model) || !sound(cache) || !sound(step)) return HAINA_BAD_ARGUMENT;
+    const haina_step& s = *step;
+    if (!rises(s.row_start, s.rows, s.tokens)) return HAINA_BAD_ROW_START;
+    if (!rises(s.page_start, s.rows, s.owned)) return HAINA_BAD_PAGE_START;
+    if (!within(s.ids, s.tokens, model->vocab)) return HAINA_BAD_IDS;
+    if (!within(s.at, s.tokens, int64_t(HAINA_MAX_POSITION) + 1)) return HAINA_BAD_AT;
+    if (!within(s.pages, s.owned, cache->pages)) return HAINA_BAD_PAGES;
+    if (!within(s.want, s.wanted, s.tokens)) return HAINA_BAD_WANT;
+    if (!within(s.want_hidden, s.wanted_hidden, s.tokens)) return HAINA_BAD_WANT_HIDDEN;
+    return check_slots(*cache, s);
 }
 
 }  // namespace haina
 
 extern "C" int haina_forward(const haina_model* model, const haina_cache* cache, const haina_step* step) {
     using namespace haina;
-    if (!valid(model) || !valid(cache) || !valid(step)) return HAINA_BAD_ARGUMENT;
+    if (const int wrong = check(model, cache, step)) return wrong;
     return guarded(step->threads, step->isa,
                    [&](const Hands& hands) { Forward(hands, *model, *cache, *step).run(); });
 }

@@ -18,8 +18,8 @@
  *            from each other by rounding.
  * Threads:   every function may be called from several threads at once, with caches and outputs of their own.
  * Errors:    functions return a status; nothing is thrown, nothing aborts. HAINA_BAD_ARGUMENT is a missing
- *            pointer or sizes that contradict each other. Indices (ids, pages, positions) are NOT checked
- *            here: binding.py checks them before it calls. After an error, outputs are undefined. */
+ *            pointer or sizes that contradict each other. Ids, pages and positions are checked before anything is
+ *            read or written by them, and the status says which are wrong. After an error, outputs are undefined. */
 #ifndef HAINA_H
 #define HAINA_H
 
@@ -36,12 +36,27 @@
 extern "C" {
 #endif
 
-#define HAINA_ABI 2              /* raised whenever a struct or a signature below changes */
+#define HAINA_ABI 3              /* raised whenever a struct or a signature below changes */
 #define HAINA_MAX_PAGE_TOKENS 256
 #define HAINA_PAGE_STEP 16       /* the tokens of a page are a multiple of it */
+#define HAINA_MAX_POSITION 0x3fffffff
 #define HAINA_MAX_THREADS 1024
 
-enum haina_status { HAINA_OK = 0, HAINA_NO_MEMORY = 1, HAINA_BAD_ARGUMENT = 2 };
+enum haina_status {
+    HAINA_OK = 0,
+    HAINA_NO_MEMORY = 1,
+    HAINA_BAD_ARGUMENT = 2,
+    HAINA_BAD_IDS = 3,           /* of a step or of haina_head: not in 0 .. V-1 */
+    HAINA_BAD_AT = 4,            /* of a step, here and below: not in 0 .. HAINA_MAX_POSITION */
+    HAINA_BAD_ROW_START = 5,     /* does not rise from 0 to N */
+    HAINA_BAD_PAGES = 6,         /* not in 0 .. cache.pages-1 */
+    HAINA_BAD_PAGE_START = 7,    /* does not rise from 0 to `owned` */
+    HAINA_BAD_WANT = 8,          /* not in 0 .. N-1 */
+    HAINA_BAD_WANT_HIDDEN = 9,
+    HAINA_AT_FALLS = 10,         /* positions do not rise within a row */
+    HAINA_TOO_FEW_PAGES = 11,    /* a row feeds a position beyond its pages */
+    HAINA_SAME_SLOT = 12         /* two tokens would write the same slot */
+};
 
 /* BF16 is the upper half of an F32. Of weights all but I8; of keys and values the first four. W8 and W4 are packed:
  * docs/formats.md. A product with a packed matrix rounds x to int8, 128 columns of a token at a time. */
@@ -110,19 +125,20 @@ typedef struct haina_inside {
 /* A ragged batch. Row b feeds tokens row_start[b] .. row_start[b+1]-1 of ids and at, and owns the pages
  * page_start[b] .. page_start[b+1]-1 of `pages`: its position p is slot p % page_tokens of its page
  * p / page_tokens. Within a row `at` increases strictly. The token at i sees slots 0 .. i of its own row, so
- * all of them must be fed by now. Rows may share pages that they only read (a common prefix). */
+ * all of them must be fed by now. Rows may share pages (a common prefix), but each token writes a slot of its own. In
+ * every layer all slots are written before any is read: what one row feeds, rows that share the page see at once. */
 typedef struct haina_step {
     const int32_t *ids;          /* [N], in 0 .. V-1 */
     const int32_t *at;           /* [N], positions */
     const int32_t *row_start;    /* [B+1]: 0 .. N */
-    const int32_t *pages;        /* page numbers of all rows, in 0 .. cache.pages-1 */
+    const int32_t *pages;        /* [owned]: page numbers of all rows, in 0 .. cache.pages-1 */
     const int32_t *page_start;   /* [B+1] */
     const int32_t *want;         /* [wanted]: fed tokens (indices into 0 .. N-1) whose logits to compute */
     const int32_t *want_hidden;  /* [wanted_hidden]: fed tokens whose state after the last norm to return */
     float *logits;               /* out [wanted, V] */
     float *hidden;               /* out [wanted_hidden, D] */
     const haina_inside *inside;  /* or NULL */
-    int32_t rows;                /* B */
+    int32_t rows, tokens, owned; /* B, N, and how long `pages` is */
     int32_t wanted, wanted_hidden;
     int32_t threads;             /* 1 .. HAINA_MAX_THREADS, the caller among them */
     int32_t isa;                 /* HAINA_BEST, or one to force: HAINA_BAD_ARGUMENT if this machine lacks it */
@@ -140,6 +156,13 @@ HAINA_API int32_t haina_has_isa(int32_t isa);
  * `logits` and `hidden`. Work memory is 8·N·(D + H*E + K*E + F) bytes and a little: linear in N, whatever the
  * lengths. */
 HAINA_API int haina_forward(const haina_model *model, const haina_cache *cache, const haina_step *step);
+
+/* y[t, i] = sum_c x[t, c]·w[ids[i], c]: `count` rows of w alone, in any order, as often as they are named, each with
+ * the bits that haina_forward and haina_matmul give it.  x [tokens, w.cols], ids [count] in 0 .. w.rows-1,
+ * y [tokens, count]. Work memory is that of these rows. 16 rows of a packed matrix lie in the same cache lines: a
+ * twentieth of its rows, scattered, is about half of its bytes to read. */
+HAINA_API int haina_head(const haina_matrix *w, const int32_t *ids, int64_t count, const float *x, int64_t tokens,
+                         float *y, int32_t threads, int32_t isa);
 
 /* ---- The kernels one by one, as forward uses them: for tests and benchmarks. reference.py defines each. ---- */
 

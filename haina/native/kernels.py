@@ -10,17 +10,10 @@ from ctypes import byref, c_double, c_float, c_int32, c_int64, c_void_p
 
 import numpy as np
 
-from haina.native.binding import (
-    ISAS,
-    Isa,
-    Matrix,
-    NativeCache,
-    NativeModel,
-    check_status,
-    make_step,
-    pointer,
-)
+from haina.native.binding import ISAS, Isa, Matrix, NativeCache, NativeModel, run
+from haina.native.checks import check_status, pointer
 from haina.native.library import library
+from haina.native.step import make_step
 
 
 def _p(array: np.ndarray | None, dtype: type[np.generic] = np.float32) -> c_void_p:
@@ -95,9 +88,10 @@ def store(
 ) -> None:
     """Keys and values [N, K, E] into the slots of one layer of the cache."""
     assert keys.shape == values.shape == (at.size, model.K, model.E) and 0 <= layer < model.layers
-    step = make_step(model, cache, np.zeros_like(at), at, row_start_B1, pages, page_start_B1, threads, isa)
-    args = (byref(model.c), byref(cache.c), byref(step), c_int32(layer))
-    check_status(library().haina_store(*args, _p(keys), _p(values)))
+    ids = np.zeros_like(at)
+    step = make_step(ids, at, row_start_B1, pages, page_start_B1)
+    more = (c_int32(layer), _p(keys), _p(values))
+    run(library().haina_store, model, cache, step, *more, threads=threads, isa=isa)
 
 
 def attention(
@@ -116,7 +110,7 @@ def attention(
     """Queries [N, H, E] against the pages of one layer of the cache → [N, H, E]."""
     assert q.shape == (at.size, model.H, model.E) and 0 <= layer < model.layers
     y, ids = np.empty_like(q), np.zeros_like(at)
-    step = make_step(model, cache, ids, at, row_start_B1, pages, page_start_B1, threads, isa)
-    args = (byref(model.c), byref(cache.c), byref(step), c_int32(layer))
-    check_status(library().haina_attention(*args, _p(q), _p(y)))
+    step = make_step(ids, at, row_start_B1, pages, page_start_B1)
+    more = (c_int32(layer), _p(q), _p(y))
+    run(library().haina_attention, model, cache, step, *more, threads=threads, isa=isa)
     return y

@@ -1,6 +1,6 @@
 """libhaina as ctypes sees it: the structs of haina.h, and the library found, compared with them and loaded.
 
-It knows where the library lies and what its structs look like; binding.py knows what may be put into them.
+It knows where the library lies and what its structs look like; binding.py and step.py know what may be put into them.
 """
 
 from __future__ import annotations
@@ -9,12 +9,31 @@ import ctypes
 import functools
 import sys
 from ctypes import POINTER, Structure, c_double, c_float, c_int32, c_int64, c_size_t, c_void_p
+from enum import IntEnum
 from pathlib import Path
 
 import haina.native
 from haina.wording import say
 
-ABI = 2  # HAINA_ABI of the header that this file repeats
+ABI = 3  # HAINA_ABI of the header that this file repeats
+
+
+class Status(IntEnum):
+    """haina_status: what a call returns."""
+
+    OK = 0
+    NO_MEMORY = 1
+    BAD_ARGUMENT = 2
+    BAD_IDS = 3
+    BAD_AT = 4
+    BAD_ROW_START = 5
+    BAD_PAGES = 6
+    BAD_PAGE_START = 7
+    BAD_WANT = 8
+    BAD_WANT_HIDDEN = 9
+    AT_FALLS = 10
+    TOO_FEW_PAGES = 11
+    SAME_SLOT = 12
 
 
 class CMatrix(Structure):
@@ -77,7 +96,8 @@ class CStep(Structure):
         ("logits", c_void_p),
         ("hidden", c_void_p),
         ("inside", POINTER(CInside)),
-        *((name, c_int32) for name in ("rows", "wanted", "wanted_hidden", "threads", "isa", "reserved")),
+        *((name, c_int32) for name in ("rows", "tokens", "owned", "wanted", "wanted_hidden")),
+        *((name, c_int32) for name in ("threads", "isa", "reserved")),
     )
 
 

@@ -116,6 +116,50 @@ void packed_row(const haina_matrix& w, int64_t row, float* out) {
     }
 }
 
+namespace {
+
+// Lane `from` of so many lines of 32 elements to lane `to` of as many; both pointers move on to what lies behind.
+template <class Element>
+void copy_lane(const uint8_t*& source, int64_t from, uint8_t*& target, int64_t to, int64_t lines) {
+    constexpr int64_t bytes = sizeof(Element), line = BLOCK_ROWS * bytes;
+    for (; lines > 0; lines--, source += line, target += line) memcpy(target + to * bytes, source + from * bytes, bytes);
+}
+
+// Row `from` of w to row `to` of `target`, a matrix of the same dtype and as many columns.
+void copy_row(const haina_matrix& w, int64_t from, uint8_t* target, int64_t to) {
+    const uint8_t* source = static_cast<const uint8_t*>(w.data);
+    if (!packed(w.dtype)) {
+        const int64_t bytes = w.cols * int64_t(element_bytes(w.dtype));
+        memcpy(target + to * bytes, source + from * bytes, size_t(bytes));
+        return;
+    }
+    source += from / BLOCK_ROWS * packed_block_bytes(w), from %= BLOCK_ROWS;
+    target += to / BLOCK_ROWS * packed_block_bytes(w), to %= BLOCK_ROWS;
+    for (int64_t col = 0; col < w.cols; col += CHUNK_COLS) {
+        const int64_t groups = ceil_div(smaller(CHUNK_COLS, w.cols - col), GROUP_COLS);
+        copy_lane<float>(source, from, target, to, 1);
+        if (w.dtype == HAINA_W4) copy_lane<int8_t>(source, from, target, to, groups);
+        copy_lane<int32_t>(source, from, target, to, groups * (w.dtype == HAINA_W4 ? 4 : 8));
+    }
+}
+
+// The product with a few rows of w, gathered into a matrix of their own. Lanes of a last block that are left over get
+// the last row again.
+void multiply_rows(const Hands& hands, const haina_matrix& w, const int32_t* ids, int64_t count, const float* x,
+                   int64_t tokens, float* y) {
+    const int64_t blocks = ceil_div(count, BLOCK_ROWS), rows = packed(w.dtype) ? blocks * BLOCK_ROWS : count;
+    const int64_t row_bytes = packed(w.dtype) ? packed_block_bytes(w) / BLOCK_ROWS
+                                              : w.cols * int64_t(element_bytes(w.dtype));
+    const Buffer<uint8_t> gathered(rows * row_bytes);
+    hands.share_ranges(rows, w.cols, [&](int64_t first, int64_t last) {
+        for (int64_t i = first; i < last; i++) copy_row(w, ids[smaller(i, count - 1)], gathered, i);
+    });
+    const haina_matrix few{gathered, count, w.cols, w.dtype, 0};
+    multiply(hands, x, tokens, {{few, nullptr, y}});
+}
+
+}  // namespace
+
 bool valid(const haina_matrix& w, int64_t rows, int64_t cols) {
     const bool known = w.dtype >= HAINA_F32 && w.dtype <= HAINA_W4 && w.dtype != HAINA_I8;
     return w.data && w.rows == rows && w.cols == cols && rows > 0 && cols > 0 && known;
@@ -128,6 +172,14 @@ extern "C" int haina_matmul(const haina_matrix* w, const float* bias, const floa
     using namespace haina;
     if (!w || !x || !y || tokens < 0 || !valid(*w, w->rows, w->cols)) return HAINA_BAD_ARGUMENT;
     return guarded(threads, isa, [&](const Hands& hands) { multiply(hands, x, tokens, {{*w, bias, y}}); });
+}
+
+extern "C" int haina_head(const haina_matrix* w, const int32_t* ids, int64_t count, const float* x, int64_t tokens,
+                          float* y, int32_t threads, int32_t isa) {
+    using namespace haina;
+    if (!w || !ids || !x || !y || count < 0 || tokens < 0 || !valid(*w, w->rows, w->cols)) return HAINA_BAD_ARGUMENT;
+    if (!within(ids, count, w->rows)) return HAINA_BAD_IDS;
+    return guarded(threads, isa, [&](const Hands& hands) { multiply_rows(hands, *w, ids, count, x, tokens, y); });
 }
 
 extern "C" int haina_pack(int32_t dtype, const float* w, int64_t rows, int64_t cols, const float* importance, void* out,

@@ -75,12 +75,18 @@ void packed_row(const haina_matrix& w, int64_t row, float* out);
 
 inline size_t element_bytes(int32_t dtype) { return dtype == HAINA_F32 ? 4 : dtype == HAINA_I8 ? 1 : 2; }
 
-// Whether the sizes and pointers of each struct make sense; indices inside arrays are the caller's duty.
+// Whether the sizes and pointers of a matrix make sense.
 bool valid(const haina_matrix& w, int64_t rows, int64_t cols);
-bool valid(const haina_layer& layer, const haina_model& model);
-bool valid(const haina_model* model);
-bool valid(const haina_cache* cache);
-bool valid(const haina_step* step);
+
+// The same of all of these, and whether every number in the arrays of the step does: a status.
+int check(const haina_model* model, const haina_cache* cache, const haina_step* step);
+
+// Whether all numbers lie in 0 .. end-1.
+inline bool within(const int32_t* numbers, int64_t count, int64_t end) {
+    int64_t wrong = 0;
+    for (int64_t i = 0; i < count; i++) wrong += numbers[i] < 0 || numbers[i] >= end;
+    return wrong == 0;
+}
 
 // Runs body(hands) and turns what can go wrong into a status.
 template <class Body>

@@ -57,7 +57,8 @@ def pack(
     (float32 [cols], such as the mean square of its input; None: all alike). reference.py has the rule. Parts of a
     matrix may be packed one by one if each but the last has whole blocks of 32 rows. The values must be finite.
     """
-    from haina.native.binding import check_status, usable_threads
+    from haina.native.binding import usable_threads
+    from haina.native.checks import check_status
 
     assert w.dtype == np.float32 and w.ndim == 2 and w.flags.c_contiguous
     assert importance is None or (importance.dtype == np.float32 and importance.shape == w.shape[1:])

@@ -120,6 +120,11 @@ def matmul(w: Matrix, x: np.ndarray, bias: np.ndarray | None = None) -> np.ndarr
     return (y if bias is None else y + bias).astype(np.float32)
 
 
+def head(w: Matrix, x: np.ndarray, ids: np.ndarray) -> np.ndarray:
+    """y [tokens, n] = x [tokens, cols] · w[ids]ᵀ: columns of the whole product."""
+    return matmul(w, x)[:, ids]
+
+
 def rms_norm(x: np.ndarray, weight: np.ndarray, eps: float) -> np.ndarray:
     """x / sqrt(mean(x²) + eps) · weight over the last axis (arXiv:1910.07467)."""
     mean = np.square(x, dtype=np.float64).mean(-1, keepdims=True)

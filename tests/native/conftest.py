@@ -156,7 +156,7 @@ class Rows:
                 pages.append(self.free.pop())
         owned = [self.pages[row] for row in parts]
         row_start = np.cumsum([0, *map(len, parts.values())], dtype=np.int32)
-        logits = forward(
+        logits, _ = forward(
             self.model,
             self.cache,
             ids=np.concatenate(list(parts.values())).astype(np.int32),
@@ -165,6 +165,7 @@ class Rows:
             pages=np.concatenate(owned).astype(np.int32),
             page_start_B1=np.cumsum([0, *map(len, owned)], dtype=np.int32),
             want=np.arange(row_start[-1], dtype=np.int32),
+            hidden=np.zeros(0, np.int32),
             **options,
         )
         return dict(zip(parts, np.split(logits, row_start[1:-1]), strict=True))

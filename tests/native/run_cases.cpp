@@ -9,7 +9,7 @@
 
 namespace {
 
-enum What { MATMUL, PACK, RMS_NORM, SILU_MUL };
+enum What { MATMUL, PACK, RMS_NORM, SILU_MUL, HEAD };
 
 template <class T>
 std::vector<T> read(int64_t count) {
@@ -37,6 +37,13 @@ int main() {
             std::vector<float> y(size_t(tokens * rows));
             const haina_matrix w{data.data(), rows, cols, kind, 0};
             write(haina_matmul(&w, bias.data(), x.data(), tokens, y.data(), hands, set), y);
+        } else if (what == HEAD) {
+            const auto data = read<char>(bytes);
+            const auto ids = read<int32_t>(rows);
+            const auto x = read<float>(tokens * cols);
+            std::vector<float> y(size_t(tokens * rows));
+            const haina_matrix w{data.data(), rows, cols, kind, 0};
+            write(haina_head(&w, ids.data(), rows, x.data(), tokens, y.data(), hands, set), y);
         } else if (what == PACK) {
             const auto w = read<float>(rows * cols), importance = read<float>(cols);
             std::vector<char> out(static_cast<size_t>(bytes));

@@ -16,7 +16,7 @@ from haina.native import reference
 from haina.native.binding import DTYPES, ISAS, Matrix
 from haina.native.packing import PACKED, packed_bytes
 
-MATMUL, PACK, RMS_NORM, SILU_MUL = range(4)
+MATMUL, PACK, RMS_NORM, SILU_MUL, HEAD = range(5)
 RANDOM = np.random.default_rng(4)
 
 
@@ -78,6 +78,23 @@ def test_products(arm, program, matrix) -> None:
             np.testing.assert_array_equal(found, y)
         else:
             np.testing.assert_allclose(found, y, atol=1e-4, rtol=0)
+
+
+@ARM
+def test_rows_have_the_bits_of_the_whole_product(arm, program, matrix) -> None:
+    cases, sizes = Cases(arm), []
+    for dtype in ("F32", "F16", "BF16", *PACKED):
+        for rows, cols in ((1, 1), (33, 40), (70, 1100)):
+            w, ids = matrix(normal(rows, cols), dtype), RANDOM.integers(0, rows, rows).astype(np.int32)
+            for tokens in (1, 5, 50):
+                x, shape = normal(tokens, cols), {"rows": rows, "cols": cols, "tokens": tokens}
+                other = {"dtype": DTYPES[dtype], "bytes": w.data.size, "threads": 2, "out": 4 * tokens * rows}
+                cases.add(MATMUL, w.data, np.zeros(rows, np.float32), x, **shape, **other)
+                cases.add(HEAD, w.data, ids, x, **shape, **other)
+                sizes.append((tokens, rows, ids))
+    answers = [np.frombuffer(answer, np.float32) for answer in cases.run(program)]
+    for whole, y, (tokens, rows, ids) in zip(answers[::2], answers[1::2], sizes, strict=True):
+        assert y.tobytes() == whole.reshape(tokens, rows)[:, ids].tobytes()
 
 
 @ARM

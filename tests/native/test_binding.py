@@ -13,6 +13,7 @@ import pytest
 from haina.native import library as library_module
 from haina.native.binding import Matrix, NativeCache, forward
 from haina.native.packing import packed_bytes
+from haina.native.step import MAX_POSITION
 
 
 def int32(*values: int) -> np.ndarray:
@@ -26,6 +27,7 @@ GOOD = {
     "pages": int32(0, 1, 2),
     "page_start_B1": int32(0, 1, 3),
     "want": int32(3),
+    "hidden": int32(),
 }
 OVERFLOW = int32(0, 2**31 - 1, -(2**31), -1, 4)
 
@@ -49,8 +51,9 @@ BAD = [
     ({"row_start_B1": int32(0, 3, 5)}, "row_start_B1"),
     ({"row_start_B1": int32(1, 3, 4)}, "row_start_B1"),
     ({"row_start_B1": int32(0, 5, 4)}, "row_start_B1"),
-    ({"row_start_B1": OVERFLOW}, "row_start_B1"),
-    ({"row_start_B1": int32(0)}, "row_start_B1"),
+    ({"row_start_B1": OVERFLOW, "page_start_B1": int32(0, 1, 2, 3, 3)}, "row_start_B1"),
+    ({"row_start_B1": int32(0), "page_start_B1": int32(0)}, "row_start_B1"),
+    ({"row_start_B1": int32(), "page_start_B1": int32()}, "row_start_B1"),
     ({"row_start_B1": int32(0, 1, 3, 4)}, "page_start_B1"),
     ({"page_start_B1": int32(0, 4, 3)}, "page_start_B1"),
     ({"page_start_B1": int32(0, 1, 2)}, "page_start_B1"),
@@ -69,7 +72,7 @@ def rows(Tiny, Rows):
 
 
 def test_the_good_step_runs(rows) -> None:
-    assert np.isfinite(forward(rows.model, rows.cache, **GOOD)).all()
+    assert np.isfinite(forward(rows.model, rows.cache, **GOOD)[0]).all()
 
 
 @pytest.mark.parametrize("change, name", BAD)
@@ -80,8 +83,52 @@ def test_a_bad_step_is_refused(rows, change, name) -> None:
 
 def test_nothing_to_feed_is_nothing_returned(rows) -> None:
     none = int32()
-    step = dict.fromkeys(("ids", "at", "pages", "want"), none) | {"row_start_B1": int32(0, 0)}
-    assert forward(rows.model, rows.cache, **step, page_start_B1=int32(0, 0)).shape == (0, 37)
+    step = dict.fromkeys(("ids", "at", "pages", "want", "hidden"), none) | {"row_start_B1": int32(0, 0)}
+    logits, hidden = forward(rows.model, rows.cache, **step, page_start_B1=int32(0, 0))
+    assert logits.shape == (0, 37) and hidden.shape == (0, 44)
+
+
+def makes_sense(cache: NativeCache, step: dict[str, np.ndarray]) -> bool:
+    """The definition of a step that may run, in NumPy; lengths are right."""
+    at, rows, pages, owned = (step[name] for name in ("at", "row_start_B1", "pages", "page_start_B1"))
+    for starts, end in ((rows, at.size), (owned, pages.size)):
+        if starts[0] != 0 or starts[-1] != end or (np.diff(starts) < 0).any():
+            return False
+    for numbers, count in ((step["ids"], 37), (at, 1 << 30), (pages, cache.pages), (step["want"], at.size)):
+        if ((numbers < 0) | (numbers >= count)).any():
+            return False
+    row, page = np.repeat(np.arange(rows.size - 1), np.diff(rows)), at // cache.page_tokens
+    if ((np.diff(at) <= 0) & (np.diff(row) == 0)).any() or (page >= np.diff(owned)[row]).any():
+        return False
+    slots = pages[owned[row] + page] * cache.page_tokens + at % cache.page_tokens
+    return len(set(slots)) == at.size
+
+
+def test_steps_at_random_run_if_they_make_sense_and_only_then(rows) -> None:
+    random, ran = np.random.default_rng(8), 0
+    for _ in range(3000):
+        tokens, count, owned = random.integers(0, 6), random.integers(1, 4), random.integers(0, 5)
+        row_start, page_start = (np.sort(random.integers(0, n + 1, count + 1)) for n in (tokens, owned))
+        row_start[[0, -1]], page_start[[0, -1]] = (0, tokens), (0, owned)
+        step = {
+            "ids": random.integers(0, 37, tokens),
+            "at": np.sort(random.integers(0, 34, tokens)),
+            "row_start_B1": row_start,
+            "pages": random.permutation(6)[:owned],
+            "page_start_B1": page_start,
+            "want": random.integers(0, max(tokens, 1), min(tokens, 2)),
+        }
+        wrong = step[random.choice(list(step))] if random.random() < 0.5 else np.zeros(0)
+        if wrong.size:  # one number of one array
+            wrong[random.integers(wrong.size)] = random.choice([-1, 0, 1, 2, 5, 6, 36, 37, 1 << 30, 1 << 31])
+        step = {name: array.astype(np.uint32).view(np.int32) for name, array in step.items()}
+        if makes_sense(rows.cache, step):
+            forward(rows.model, rows.cache, **step, hidden=int32())
+            ran += 1
+        else:
+            with pytest.raises(ValueError):
+                forward(rows.model, rows.cache, **step, hidden=int32())
+    assert 500 < ran < 2500
 
 
 def test_a_cache_of_another_model_is_refused(rows, Tiny) -> None:
@@ -204,6 +251,8 @@ def test_the_header_and_the_binding_agree() -> None:
         f"HAINA_ABI {library_module.ABI} ",
         f"HAINA_MAX_PAGE_TOKENS {binding.MAX_PAGE_TOKENS}\n",
         f"HAINA_MAX_THREADS {binding.MAX_THREADS}\n",
+        f"HAINA_MAX_POSITION {MAX_POSITION:#x}\n",
+        *(f"HAINA_{status.name} = {status.value}" for status in library_module.Status),
         ", ".join(f"HAINA_{name} = {number}" for name, number in binding.DTYPES.items()),
         ", ".join(f"HAINA_{name.upper()} = {number}" for name, number in binding.ISAS.items()),
     ):

@@ -38,6 +38,25 @@ def test_parts_equal_the_whole_to_the_bit(isa, dtype, cache_dtype, Tiny, Rows) -
         assert np.concatenate(parts).tobytes() == whole[name].tobytes()
 
 
+@pytest.mark.parametrize("alibi", [False, True])
+@pytest.mark.parametrize("cache_dtype", ["F16", "I8"])
+@pytest.mark.parametrize("dtype", ["F16", "W4", "W8"])
+def test_a_prompt_is_bitwise_the_same_in_chunks_of_any_size(
+    isa, dtype, cache_dtype, alibi, Tiny, Rows
+) -> None:
+    """Longer than what a thread takes at a time of float and of packed products; pages are not whole chunks."""
+    model = Tiny(dtype=dtype, alibi=alibi).model()
+    prompt = list(np.random.default_rng(9).integers(0, 37, 300))
+
+    def fed(chunk: int) -> bytes:
+        rows = Rows(model, page_tokens=32, dtype=cache_dtype)
+        parts = (prompt[i : i + chunk] for i in range(0, len(prompt), chunk))
+        return b"".join(rows.feed({"a": part}, isa=isa, threads=2)["a"].tobytes() for part in parts)
+
+    whole = fed(len(prompt))
+    assert all(fed(chunk) == whole for chunk in (1, 7, 32, 256))
+
+
 def test_page_size_does_not_matter(Tiny, Rows) -> None:
     model = Tiny(alibi=True).model()
     results = [Rows(model, page_tokens=size).feed(IDS)["c"] for size in (16, 48, 64, 256)]
@@ -101,15 +120,59 @@ def test_a_tied_head_is_the_embedding(Tiny, Rows) -> None:
     assert Rows(tiny.model()).feed(IDS)["a"].tobytes() == twice.tobytes()
 
 
-def test_a_shared_prefix_is_read_by_many(Tiny, Rows) -> None:
+@pytest.mark.parametrize("at_once", [False, True])
+def test_a_shared_prefix_is_read_by_many(at_once, Tiny, Rows) -> None:
+    """Even in the step that feeds it: a layer's keys and values are written before any are read."""
     rows = Rows(Tiny().model())
     prefix = IDS["c"][:32]  # exactly two pages
-    rows.feed({"a": prefix})
-    rows.pages["b"], rows.length["b"] = rows.pages["a"][:], 32
-    forked = rows.feed({"a": [1, 2, 3], "b": [9, 8]})
+    shared = [rows.free.pop(), rows.free.pop()]
+    rows.pages, rows.length["b"] = {"a": shared[:], "b": shared[:]}, 32
+    if at_once:
+        forked = rows.feed({"b": [9, 8], "a": [*prefix, 1, 2, 3]})
+        forked["a"] = forked["a"][32:]
+    else:
+        rows.feed({"a": prefix})
+        forked = rows.feed({"a": [1, 2, 3], "b": [9, 8]})
     for name, tail in (("a", [1, 2, 3]), ("b", [9, 8])):
         alone = Rows(rows.model).feed({name: prefix + tail})[name][32:]
         assert alone.tobytes() == forked[name].tobytes()
+
+
+@pytest.mark.parametrize("dtype", ["F32", "F16", "BF16", "I8"])
+def test_a_copied_page_is_as_good_as_the_first(dtype, Tiny, Rows) -> None:
+    """A fork: what is full is shared, the page that both go on in is copied."""
+    rows = Rows(Tiny().model(), dtype=dtype)
+    prompt = IDS["a"]  # a page and seven tokens
+    rows.feed({"a": prompt})
+    full, begun = rows.pages["a"]
+    mine = rows.free.pop()
+    before = [np.delete(array, mine, 1).tobytes() for array in (rows.cache.keys, rows.cache.values)]
+    rows.cache.copy([begun], [mine])
+    rows.pages["b"], rows.length["b"] = [full, mine], len(prompt)
+    forked = rows.feed({"a": [1, 2, 3]}) | rows.feed({"b": [9, 8]})
+    for name, tail in (("a", [1, 2, 3]), ("b", [9, 8])):
+        alone = Rows(rows.model, dtype=dtype).feed({name: prompt + tail})[name][len(prompt) :]
+        assert alone.tobytes() == forked[name].tobytes()
+    rows = Rows(rows.model, dtype=dtype)
+    rows.feed({"a": prompt})
+    rows.cache.copy([begun], [mine])
+    after = [np.delete(array, mine, 1).tobytes() for array in (rows.cache.keys, rows.cache.values)]
+    assert before == after  # no other page is touched
+
+
+@pytest.mark.parametrize(
+    "sources, targets, name",
+    [
+        ([64], [1], "sources"),
+        ([0], [-1], "targets"),
+        ([0, 1], [2], "targets"),
+        ([0, 1], [2, 2], "targets"),
+        ([0, 1], [2, 1], "targets"),
+    ],
+)
+def test_pages_that_cannot_be_copied_are_refused(sources, targets, name, Tiny, Rows) -> None:
+    with pytest.raises(ValueError, match=f"^{name}: [^\n]*$"):
+        Rows(Tiny().model()).cache.copy(sources, targets)
 
 
 @pytest.mark.parametrize(
