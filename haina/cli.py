@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from haina import __version__
-from haina.apps.screen import Status, complain, explained, interactive, note, one_line
+from haina.apps.screen import Status, complain, explained, interactive, note
 from haina.flags import Verb, Verbs, in_their_language, with_flags
 from haina.options import (
+    BenchOptions,
     BrookOptions,
     ChatOptions,
     ConvertOptions,
@@ -35,11 +36,9 @@ from haina.wording import say
 
 if TYPE_CHECKING:
     from haina.apps.model import Model
-    from haina.checkpoint.checkpoint import Checkpoint
 
 EMBEDDED = Path(__file__).parent / "weights"
 LARGEST_PROMPT_BYTES = 16 << 20
-YES = ("y", "yes", "是")
 REFUSED = 2  # exit status; Typer makes Ctrl-C 130
 
 app = typer.Typer(
@@ -90,7 +89,7 @@ MODEL = typer.Argument(
     metavar="MODEL",
     help=say(
         "folder, .gguf file, name on the hub, or a shape like 13b",
-        "目录、.gguf 文件、站点上的名称，或 13b 这样的结构",
+        "目录、.gguf 文件、站点上的名称，或 13b 这样的规格",
     ),
     show_default=False,
 )
@@ -151,6 +150,17 @@ def fit(model: Annotated[str, MODEL], *, options: FitOptions) -> None:
     print(as_json(record) if options.json else table(record))
 
 
+@app.command(cls=Verb, help=say("Measure how fast a model is here.", "实测模型在本机的速度。"))
+@with_flags
+def bench(path: Annotated[Path, FOLDER_OR_EMBEDDED] = EMBEDDED, *, options: BenchOptions) -> None:
+    from haina.apps.bench import measure, table
+    from haina.checkpoint.library import find
+
+    with Status() as status:
+        record = measure(find(path), options, progress=status.progress)
+    print(as_json(record) if options.json else table(record))
+
+
 @app.command(
     cls=Verb,
     help=say("Download a model, or go on with it.", "下载模型，可断点续传。"),
@@ -176,13 +186,13 @@ def ls(*, options: ListOptions) -> None:
 @app.command(cls=Verb, help=say("Delete a downloaded model.", "删除已下载的模型。"))
 @with_flags
 def rm(name: Annotated[str, NAME], *, options: RemoveOptions) -> None:
-    from haina.apps.library import removal
+    from haina.apps.library import agreed, removal
     from haina.checkpoint.library import remove
 
     what = removal(name)
     if not options.yes and not interactive(sys.stdin):
         raise ValueError(say(f"{what}; to delete it, add -y", f"{what}；确认删除请加 -y"))
-    if not options.yes and input(say(f"{what}; delete? [y/N] ", f"{what}；删除？[y/N] ")).lower() not in YES:
+    if not options.yes and not agreed(what):
         print(say("kept", "已保留"))
         return
     remove(name)
@@ -204,6 +214,7 @@ def convert(
     options: ConvertOptions,
 ) -> None:
     from haina.apps.calibration import calibration
+    from haina.apps.show import licence_line
     from haina.checkpoint.checkpoint import Checkpoint
     from haina.checkpoint.convert import convert as write
     from haina.checkpoint.library import find
@@ -232,19 +243,6 @@ def convert(
         say(
             f"{place}: done; talk with it: haina chat {place}", f"{place}：完成；与它对话：haina chat {place}"
         )
-    )
-
-
-def licence_line(checkpoint: Checkpoint) -> str:
-    """Under which licence a model may be used, or where that stands."""
-    files = ", ".join(one_line(file.name) for file in checkpoint.license_files())
-    if checkpoint.manifest and checkpoint.manifest.licence:
-        return say("licence: ", "许可：") + one_line(checkpoint.manifest.licence)
-    if files:
-        return say(f"licence: see {files}", f"许可：见 {files}")
-    return say(
-        "licence: the folder does not state one; look where the model came from",
-        "许可：目录中没有说明；请查看模型来源",
     )
 
 

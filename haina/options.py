@@ -87,6 +87,11 @@ class ModelOptions:
         "precision of the context's keys and values; 8 halves their memory",
         "上下文键值的精度；8 可省一半内存",
     )
+    device: Literal["auto", "cpu", "cuda", "mps", "torch"] = flag(
+        "auto",
+        "where to compute: cpu is native code, torch is torch on the CPU [default: a GPU that holds the model, or cpu]",
+        "计算设备；cpu 为本机代码，torch 为在 CPU 上使用 torch，默认用放得下模型的 GPU，否则用 cpu",
+    )
     threads: int | None = flag(
         None,
         "CPU threads [default: all cores]",
@@ -94,6 +99,17 @@ class ModelOptions:
         metavar="N",
         least=1,
         most=1024,
+    )
+    draft: str | None = flag(
+        None,
+        "a small model of the same family that guesses ahead: the same answers, sooner",
+        "由同系列的小模型预先猜测后文：回答不变，速度更快",
+        metavar="MODEL",
+    )
+    no_speculation: bool = flag(
+        False,
+        "do not guess ahead, not even from the text itself (to compare)",
+        "不预先猜测后文，也不借助上文（用于对比）",
     )
     force: bool = flag(False, "load even when memory seems too small", "内存可能不足时仍然载入")
 
@@ -132,6 +148,31 @@ class RunOptions(ChatOptions):
 
 
 @dataclass(frozen=True)
+class BenchOptions(ModelOptions):
+    """What `haina bench` measures."""
+
+    prompt: int | None = flag(
+        None,
+        "tokens of each question [default: 256, or half of the context]",
+        "每个问题的词元数，默认 256，至多上下文的一半",
+        metavar="TOKENS",
+        least=1,
+    )
+    tokens: int = flag(
+        32, "tokens of each answer [default: 32]", "每个回答的词元数，默认 32", metavar="N", least=1
+    )
+    conversations: int = flag(
+        4,
+        "how many at once, beside one alone [default: 4]",
+        "除单个对话外，另测同时进行几个，默认 4",
+        metavar="N",
+        least=2,
+        most=64,
+    )
+    json: bool = flag(False, "as JSON", "以 JSON 输出")
+
+
+@dataclass(frozen=True)
 class ConvertOptions:
     """What `haina convert` makes of a model."""
 
@@ -140,8 +181,8 @@ class ConvertOptions:
     )
     calibrate: list[str] = flag(  # noqa: RUF009
         (),
-        "round w4 to suit this text (UTF-8, repeatable): closer to the source, much slower",
-        "按此文本优化 w4 的舍入（UTF-8，可多次给出）：更接近原模型，但慢得多",
+        "round w4 to suit this text (UTF-8, repeatable): closer to the source; a 13B takes 5 GB and hours",
+        "按此文本优化 w4 的舍入（UTF-8，可多次给出）：更接近原模型；13B 约需 5 GB 内存和数小时",
         metavar="FILE",
     )
     threads: int | None = flag(

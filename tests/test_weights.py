@@ -11,7 +11,8 @@ import pytest
 
 import haina
 from haina.checkpoint.checkpoint import Checkpoint
-from haina.engine.engine import Engine, Request
+from haina.engine.engine import Engine
+from haina.engine.request import Request
 from haina.engine.sampling import Sampling
 from haina.evaluate.card import SOURCES, curve
 from haina.text.messages import Message, assemble, template_for
@@ -25,7 +26,7 @@ def ask() -> Ask:
     """The answer to a question under the settings that are shipped, by seed."""
     checkpoint = Checkpoint.open(WEIGHTS)
     template = template_for(checkpoint.config.architecture, checkpoint.generation)
-    engine = Engine(checkpoint)
+    engine = Engine.open(checkpoint)
     assert template is not None
 
     def answer(question: str, seed: int) -> str:

@@ -14,7 +14,8 @@ from typing import Any, Literal
 
 from haina.apps.model import Model
 from haina.checkpoint.checkpoint import Checkpoint
-from haina.engine.engine import Engine, Request
+from haina.engine.engine import Engine
+from haina.engine.request import Request
 from haina.engine.sampling import Sampling
 from haina.options import ChatOptions
 from haina.text.messages import ROLES, Message, Template, assemble, eos_ids
@@ -78,7 +79,7 @@ class Reply:
         self.dropped_rounds = dropped_rounds  # oldest rounds that were left out of the prompt
         self.prompt_tokens = len(request.ids)
         self.new_tokens = 0
-        self.finish: Literal["stop", "length", "cancelled"] = "cancelled"
+        self.finish: Literal["stop", "length", "loop", "cancelled"] = "cancelled"
         self.prefill_s = self.decode_s = 0.0  # to the first token; from there to the end
 
     @property
@@ -94,12 +95,11 @@ class Reply:
                 self.prefill_s = self.prefill_s or now - began
                 self.decode_s = now - began - self.prefill_s
                 self.new_tokens += 1
-                if token.finish != "stop":
+                if token.id not in self._request.stop_ids:
                     yield self._stream.push(token.id)
                 if token.finish or self._stream.stopped:
-                    self.finish = (
-                        "length" if token.finish == "length" and not self._stream.stopped else "stop"
-                    )
+                    assert token.finish != "error"
+                    self.finish = "stop" if self._stream.stopped else token.finish or "stop"
                     break
         yield self._stream.close()
 

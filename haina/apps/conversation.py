@@ -26,7 +26,7 @@ def answer_once(model: Model, prompt: str, options: RunOptions) -> None:
     with Status() as status:
         made = _begin(model, prompt, settings, options, _reading(status, lambda: False))
         _print(made, status, lambda: False)
-    if made.finish == "length":
+    if made.finish in ("length", "loop"):
         note(_cut(made))
     if options.stats:
         report(statistics(made, model.context))
@@ -149,6 +149,8 @@ def _left_out(rounds: int, context: int) -> str:
 def _cut(made: Reply) -> str:
     if made.finish == "cancelled":
         return say("(stopped; the answer is kept as far as it went)", "（已停止，回答保留到此处）")
+    if made.finish == "loop":
+        return say("(stopped: the answer kept repeating itself)", "（回答陷入重复，已停止）")
     return say(
         f"(cut off after {made.new_tokens} tokens: max_new_tokens or the context is used up)",
         f"（写到 {made.new_tokens} 个词元为止：已达 max_new_tokens 或上下文上限）",

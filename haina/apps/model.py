@@ -13,9 +13,14 @@ from pathlib import Path
 
 from haina.apps.screen import one_line
 from haina.checkpoint.checkpoint import Checkpoint
+from haina.checkpoint.library import find
 from haina.checkpoint.raw import ITEM_BYTES
+from haina.engine.devices import Device, choose, free_bytes, torch_bytes
+from haina.engine.draft_model import DraftModel
 from haina.engine.engine import Engine
 from haina.engine.memory import Bits, available_bytes, cache_bytes, weight_bytes, work_bytes
+from haina.engine.runner_native import PAGE_TOKENS
+from haina.engine.speculate import Speculation
 from haina.native.binding import CacheDtype
 from haina.native.packing import PACKED
 from haina.options import ModelOptions
@@ -33,11 +38,12 @@ Progress = Callable[[str, int, int], None]  # what is being done, how much of it
 
 @dataclass(frozen=True)
 class Model:
-    """What answers. `context` is the room in tokens for a prompt and its answer."""
+    """What answers. `context` is the room in tokens for a prompt and its answer; `device` is where it is computed."""
 
     checkpoint: Checkpoint
     engine: Engine
     context: int
+    device: Device
 
     @property
     def name(self) -> str:
@@ -60,21 +66,64 @@ class Model:
 
 def open_model(folder: str | Path, options: ModelOptions, *, progress: Progress | None = None) -> Model:
     """Open a folder and load its weights. ValueError: what is wrong with it, or how much memory is missing."""
-    report = progress or _silent
-    reading = say("checking files", "校验文件")
-    checkpoint = Checkpoint.open(folder, progress=lambda _, done, total: report(reading, done, total))
-    context = context_tokens(checkpoint, options.context)
+    return load_model(opened(folder, progress), options, progress=progress)
+
+
+def opened(folder: str | Path, progress: Progress | None = None) -> Checkpoint:
+    """The checkpoint in a folder; `progress` hears how much of its files has been compared with the manifest."""
+    report, reading = progress or _silent, say("checking files", "校验文件")
+    return Checkpoint.open(folder, progress=lambda _, done, total: report(reading, done, total))
+
+
+def load_model(
+    checkpoint: Checkpoint,
+    options: ModelOptions,
+    *,
+    conversations: int = 1,
+    progress: Progress | None = None,
+) -> Model:
+    """Load the weights, with room for so many conversations of a full context.
+
+    ValueError: a device that is not there, how much memory is missing, or a draft model with other tokens.
+    """
+    context, cache = context_tokens(checkpoint, options.context), CACHES[options.cache]
+    tokens = conversations * -(-context // PAGE_TOKENS) * PAGE_TOKENS
+    device = choose(
+        checkpoint.config, options.device, bits=options.bits, cache_tokens=tokens, cache_dtype=cache
+    )
+    draft = Checkpoint.open(find(options.draft)) if options.draft and not options.no_speculation else None
     if not options.force:
-        _check_memory(checkpoint, options, context)
-    engine = Engine(
+        _check_memory(checkpoint, options, device, tokens, draft)
+    report, loading = progress or _silent, say("loading weights", "载入权重")
+    engine = Engine.open(
         checkpoint,
+        device=device,
         bits=options.bits,
-        cache_bytes=cache_bytes(checkpoint.config, tokens=context, dtype=CACHES[options.cache]),
+        cache_bytes=cache_bytes(checkpoint.config, tokens=tokens, dtype=cache),
+        cache_dtype=cache,
+        threads=options.threads,
+        drafters=None if options.no_speculation else _speculation(checkpoint, draft, options, device, tokens),
+        progress=lambda done, total: report(loading, done, total),
+    )
+    return Model(checkpoint, engine, context, device)
+
+
+def _speculation(
+    checkpoint: Checkpoint, draft: Checkpoint | None, options: ModelOptions, device: Device, tokens: int
+) -> Speculation:
+    """Guesses from the text itself, and from a draft model with as much context."""
+    if draft is None:
+        return Speculation()
+    model = DraftModel.open(
+        draft,
+        target=checkpoint,
+        device=device,
+        bits=options.bits,
+        cache_tokens=tokens,
         cache_dtype=CACHES[options.cache],
         threads=options.threads,
-        progress=lambda done, total: report(say("loading weights", "载入权重"), done, total),
     )
-    return Model(checkpoint, engine, context)
+    return Speculation(model)
 
 
 def model_name(checkpoint: Checkpoint) -> str:
@@ -134,39 +183,59 @@ def stored_coding(checkpoint: Checkpoint) -> str:
     return checkpoint.coding(_FIRST)
 
 
-def _check_memory(checkpoint: Checkpoint, options: ModelOptions, context: int) -> None:
-    needed, available = (
-        need(checkpoint, options.bits, context, cache=CACHES[options.cache]),
-        available_bytes(),
-    )
-    if available is None or needed.total <= available:
+def _need_on(device: Device, checkpoint: Checkpoint, options: ModelOptions, tokens: int) -> Need:
+    if device == "cpu":
+        return need(checkpoint, options.bits, tokens, cache=CACHES[options.cache])
+    weights, cache, work = torch_bytes(checkpoint.config, device, tokens)
+    return Need(weights, False, cache, work)
+
+
+def _check_memory(
+    checkpoint: Checkpoint, options: ModelOptions, device: Device, tokens: int, draft: Checkpoint | None
+) -> None:
+    available = free_bytes(device) if device in ("cuda", "mps") else available_bytes()
+    needed = _need_on(device, checkpoint, options, tokens)
+    beside = _need_on(device, draft, options, tokens).total if draft else 0
+    total = needed.total + beside
+    if available is None or total <= available:
         return
     folder = checkpoint.folder
+    where = "" if device == "cpu" else say(f" for device {device}", f" {device} 设备")
     mapped = say(", mapped from their file", "，映射自文件") if needed.mapped else ""
     parts = say(
-        f"weights {size(needed.weights)}{mapped}; context of {context:,} tokens {size(needed.cache)}",
-        f"权重 {size(needed.weights)}{mapped}；{context:,} 词元的上下文 {size(needed.cache)}",
+        f"weights {size(needed.weights)}{mapped}; context of {tokens:,} tokens {size(needed.cache)}",
+        f"权重 {size(needed.weights)}{mapped}；{tokens:,} 词元的上下文 {size(needed.cache)}",
     )
-    cures = [
-        say("close other programs", "关闭其他程序"),
-        say("lower --context", "减小 --context"),
-    ]
-    if options.cache == 16:
-        cures.append(say("use --cache 8", "使用 --cache 8"))
-    if stored_dtype(checkpoint) not in PACKED and options.bits != 4:
-        smaller = size(weight_bytes(checkpoint.config, item_bytes=2, bits=4))
-        command = f"haina convert {folder} --to w4"
-        cures.append(
-            say(f"bring the weights to {smaller} with {command}", f"用 {command} 将权重压到 {smaller}")
-        )
+    if draft:
+        parts += say(f"; draft model {size(beside)}", f"；草稿模型 {size(beside)}")
+    cures = _cures(checkpoint, options, device)
     raise ValueError(
         say(
-            f"{folder}: needs about {size(needed.total)} of memory ({parts}), {size(available)} are free; "
-            f"{', or '.join(reversed(cures))}; --force loads it all the same",
-            f"{folder}：约需 {size(needed.total)} 内存（{parts}），可用 {size(available)}；"
-            f"可{'、或'.join(reversed(cures))}；仍要载入请用 --force",
+            f"{folder}: needs about {size(total)} of memory{where} ({parts}), {size(available)} are free; "
+            f"{', or '.join(cures)}; --force loads it all the same",
+            f"{folder}：约需 {size(total)}{where}内存（{parts}），可用 {size(available)}；"
+            f"可{'、或'.join(cures)}；仍要载入请用 --force",
         )
     )
+
+
+def _cures(checkpoint: Checkpoint, options: ModelOptions, device: Device) -> list[str]:
+    """What helps against too little memory, the strongest first."""
+    lower, close = say("lower --context", "减小 --context"), say("close other programs", "关闭其他程序")
+    if options.draft:
+        close = say("leave out --draft", "去掉 --draft")
+    if device != "cpu":
+        return [say("use --device cpu", "使用 --device cpu"), lower, close]
+    cures = [lower, close]
+    if options.cache == 16:
+        cures.insert(0, say("use --cache 8", "使用 --cache 8"))
+    if stored_dtype(checkpoint) not in PACKED and options.bits != 4:
+        smaller = size(weight_bytes(checkpoint.config, item_bytes=2, bits=4))
+        command = f"haina convert {checkpoint.folder} --to w4"
+        cures.insert(
+            0, say(f"bring the weights to {smaller} with {command}", f"用 {command} 将权重压到 {smaller}")
+        )
+    return cures
 
 
 def size(n_bytes: int) -> str:

@@ -13,6 +13,7 @@ from haina.apps.model import context_tokens, model_name, need, size, stored_codi
 from haina.apps.screen import columns, one_line, padded
 from haina.checkpoint.checkpoint import Checkpoint
 from haina.engine.memory import available_bytes
+from haina.engine.sampling import Sampling
 from haina.model.families import FAMILIES
 from haina.native.packing import PACKED
 from haina.options import ChatOptions
@@ -66,6 +67,19 @@ def table(record: dict[str, Any]) -> str:
     rows = list(_rows(record))
     width = 2 + max(columns(label) for label, _ in rows)
     return "\n".join(padded(label, width) + one_line(value) for label, value in rows)
+
+
+def licence_line(checkpoint: Checkpoint) -> str:
+    """Under which licence a model may be used, or where that stands."""
+    files = ", ".join(one_line(file.name) for file in checkpoint.license_files())
+    if checkpoint.manifest and checkpoint.manifest.licence:
+        return say("licence: ", "许可：") + one_line(checkpoint.manifest.licence)
+    if files:
+        return say(f"licence: see {files}", f"许可：见 {files}")
+    return say(
+        "licence: the folder does not state one; look where the model came from",
+        "许可：目录中没有说明；请查看模型来源",
+    )
 
 
 def _rows(record: dict[str, Any]) -> list[tuple[str, str]]:
@@ -147,5 +161,8 @@ def _chat(chat: dict[str, Any] | None) -> str:
 
 
 def _settings(settings: dict[str, Any]) -> str:
-    asked = {**settings["sampling"], "max_new_tokens": settings["max_new_tokens"]}
-    return ", ".join(f"{name} {value}" for name, value in asked.items() if value is not None)
+    """Those that are on."""
+    off = asdict(Sampling())
+    asked = {name: value for name, value in settings["sampling"].items() if value != off[name]}
+    asked["max_new_tokens"] = settings["max_new_tokens"]
+    return ", ".join(f"{name} {value}" for name, value in asked.items())

@@ -33,7 +33,7 @@ class Calibration:
     """A Rounding for convert(): `of` must be asked in the order of the network.
 
     rows_BT: int32, the ids of the text in rows that do not see each other.
-    ValueError if a layer's output is not finite.
+    ValueError if a layer gives values that are not finite, or too large to be summed up.
     """
 
     def __init__(self, checkpoint: Checkpoint, rows_BT: np.ndarray, *, threads: int | None = None):
@@ -57,7 +57,10 @@ class Calibration:
             self._feed(look=self._next == layer)
         if self._input != f"{layer}.{where}":
             self._feedback = None  # let go of the old one before the new one is made
-            self._input, self._feedback = f"{layer}.{where}", Feedback.of(self._moments.pop(where))
+            try:
+                self._input, self._feedback = f"{layer}.{where}", Feedback.of(self._moments.pop(where))
+            except np.linalg.LinAlgError:
+                raise _not_finite(self.checkpoint, layer) from None
         assert self._feedback
         return self._feedback.pack
 
@@ -71,7 +74,8 @@ class Calibration:
             self._states_ND[tokens] = seen.state
             for where in set(INPUTS.values()) if look else ():
                 x = getattr(seen, where) / np.float32(self.B * self.T) ** 0.5
-                self._moments[where] = self._moments.get(where, 0) + x.T @ x
+                with np.errstate(over="ignore", invalid="ignore"):  # Feedback.of refuses what is not finite
+                    self._moments[where] = self._moments.get(where, 0) + x.T @ x
         if not np.isfinite(self._states_ND).all():
             raise _not_finite(self.checkpoint, self._next)
         self._next += 1
@@ -106,8 +110,8 @@ class Calibration:
 def _not_finite(checkpoint: Checkpoint, layer: int) -> ValueError:
     return ValueError(
         say(
-            f"{checkpoint.folder}: with this text layer {layer} gives NaN or infinity; the weights are damaged, "
-            "download them again",
-            f"{checkpoint.folder}：用此文本计算时第 {layer} 层得到 NaN 或无穷；权重已损坏，请重新下载",
+            f"{checkpoint.folder}: with this text layer {layer} gives NaN, infinity or values too large to work "
+            "with; the weights are damaged, download them again",
+            f"{checkpoint.folder}：用此文本计算时第 {layer} 层得到 NaN、无穷或过大的数值；权重已损坏，请重新下载",
         )
     )

@@ -1,125 +1,278 @@
-"""Engine: one checkpoint serving requests. Ids in, ids out: generate, score, embed.
+"""Engine: one checkpoint serving many requests at once. Ids in, ids out: generate, score, embed.
 
-Requests join and leave between steps; a step feeds every running request a chunk of its prompt or its last
-token, in one ragged batch. It is synchronous and belongs to one thread. It does not know text, templates, HTTP
-or policy: stop strings live in text/stream.py, stopping is `cancel`.
+A request becomes a Job (generation.py, beams.py, scoring.py); the scheduler says which lines the next step feeds, the
+runner multiplies, and the jobs take what they asked for. The engine is synchronous and belongs to one thread. It does
+not know text, templates, HTTP or policy: stop strings live in text/stream.py, stopping is `cancel`.
 """
 
 from __future__ import annotations
 
 import itertools
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
 from haina.checkpoint.checkpoint import Checkpoint
+from haina.engine.admission import MOST_LINES, check, check_room
+from haina.engine.beams import BeamSearch
+from haina.engine.devices import Device, open_runner
+from haina.engine.generation import Best, Generation
+from haina.engine.line import Job
+from haina.engine.memory import Bits, cache_token_bytes
 from haina.engine.pages import Pages
+from haina.engine.request import Asked, Embed, Event, Request, Score, Scores, Token, Vector
 from haina.engine.runner import Runner, Step
-from haina.engine.runner_native import NativeRunner
-from haina.engine.sampling import Sampler, Sampling, log_sum_exp
+from haina.engine.sampler import Sampler
+from haina.engine.scheduler import Counts, Scheduler, Turn, chunk_tokens
+from haina.engine.scoring import Embedding, Scoring
+from haina.engine.speculate import Drafters
 from haina.model.config import ModelConfig
-from haina.native.binding import ITEM_BYTES, CacheDtype
+from haina.native.binding import CacheDtype
 from haina.wording import say
 
 Ids = Sequence[int]
-Part = tuple[list[int], int, Ids]  # what one row feeds: its pages, the position of the first id, the ids
-# Of a prompt, in one step: others, progress and Ctrl-C wait no longer than this. A larger model gets fewer tokens, but
-# not fewer than its products need to be fast (docs/benchmarks.md, "matrix products alone"): 98 with a 13B.
-CHUNK_TOKENS = 256
-CHUNK_MULTIPLY_ADDS = 13 * 10**11
-SCORE_TOKENS = 64  # whose logits are held at once: 32 MB with a vocabulary of 125,696
+LOGITS_TOKENS = 64  # of texts to be scored, whose logits are held at once: 32 MB with a vocabulary of 125,696
 DEFAULT_CACHE_BYTES = 256 << 20
 
 
-def chunk_tokens(config: ModelConfig) -> int:
-    """Tokens of a prompt fed in one step: fewer, the larger the model. A weight is one multiply-add a token."""
-    return max(16, min(CHUNK_TOKENS, CHUNK_MULTIPLY_ADDS // config.parameters))
-
-
-def cache_token_bytes(config: ModelConfig, dtype: CacheDtype) -> int:
-    """Bytes of the keys and values of one token. I8 has a float32 scale for each slot and key head."""
-    scales = 2 * config.num_hidden_layers * config.num_key_value_heads * 4 if dtype == "I8" else 0
-    return config.kv_bytes_per_token(ITEM_BYTES[dtype]) + scales
-
-
-@dataclass(frozen=True)
-class Request:
-    """Everything the engine knows about a user."""
-
-    ids: tuple[int, ...]
-    max_new_tokens: int = 512
-    sampling: Sampling = Sampling()
-    stop_ids: frozenset[int] = frozenset()
-    banned_ids: frozenset[int] = frozenset()  # never chosen: reserved pieces, rows without a piece
-
-
-@dataclass(frozen=True)
-class Token:
-    """One new id of request `request`; `finish` says why it was the last one.
-
-    "error": there is no id (-1), the request has ended, and `error` says why; other requests do not notice.
-    """
-
-    request: int
-    id: int
-    logprob_nats: float
-    finish: Literal["stop", "length", "error"] | None = None
-    error: str = ""
-
-
 @dataclass
-class _Row:
-    """A request being served: `fed` of its ids have keys and values in `pages`."""
+class _Served:
+    """A request in flight: where its events go, its unfinished jobs, and what holds their tokens back."""
 
-    number: int
-    request: Request
-    sampler: Sampler
-    ids: list[int]
-    limit: int  # length at which it ends
-    pages: list[int] = field(default_factory=list)
-    fed: int = 0
+    mail: deque[Event]
+    jobs: list[Job]
+    best: Best | None
 
 
 class Engine:
-    """Weights, a cache and the requests in flight."""
+    """A runner, its pages and the requests in flight."""
 
-    def __init__(
-        self,
+    def __init__(self, config: ModelConfig, runner: Runner, *, drafters: Drafters | None = None):
+        """`drafters` makes the guesses of speculative decoding; None: none are made."""
+        self.config, self.runner, self.drafters = config, runner, drafters
+        self.chunk_tokens = chunk_tokens(config)
+        self.pages = Pages(runner.pages, runner.page_tokens)
+        self.scheduler = Scheduler(
+            self.pages,
+            lambda sources, targets: self.runner.copy(sources, targets),
+            chunk_tokens=self.chunk_tokens,
+            logits_tokens=LOGITS_TOKENS,
+            most_lines=MOST_LINES,
+        )
+        self._served: dict[int, _Served] = {}
+        self._unread: deque[Event] = deque()  # what `step` will return
+        self._numbers = itertools.count()
+
+    @classmethod
+    def open(
+        cls,
         checkpoint: Checkpoint,
         *,
-        bits: Literal[16, 8, 4] = 16,
+        device: Device | Literal["auto"] = "cpu",
+        bits: Bits = 16,
         cache_bytes: int | None = None,
         cache_dtype: CacheDtype = "F16",
         threads: int | None = None,
+        drafters: Drafters | None = None,
         progress: Callable[[int, int], None] | None = None,
-    ):
+    ) -> Engine:
         """Load the weights; `progress` hears how many tensors are there, and of how many.
 
         The cache takes `cache_bytes`; without it, one full context or DEFAULT_CACHE_BYTES, whichever is more.
+        ValueError as `open_runner`.
         """
-        self.config = checkpoint.config
-        per_token = cache_token_bytes(self.config, cache_dtype)
-        context = self.config.max_position_embeddings
-        tokens = cache_bytes // per_token if cache_bytes else max(context, DEFAULT_CACHE_BYTES // per_token)
-        self.runner: Runner = NativeRunner(
+        config = checkpoint.config
+        per_token = cache_token_bytes(config, cache_dtype)
+        most = max(config.max_position_embeddings, DEFAULT_CACHE_BYTES // per_token)
+        runner = open_runner(
             checkpoint,
+            device=device,
             bits=bits,
-            cache_tokens=tokens,
+            cache_tokens=cache_bytes // per_token if cache_bytes else most,
             cache_dtype=cache_dtype,
             threads=threads,
             progress=progress,
         )
-        self.chunk_tokens = chunk_tokens(self.config)
-        self.pages = Pages(self.runner.pages, self.runner.page_tokens)
-        self.running: dict[int, _Row] = {}
-        self.waiting: deque[_Row] = deque()
-        self._mail: dict[int, deque[Token]] = {}  # request → where the `generate` that asked for it looks
-        self._numbers = itertools.count()
+        return cls(config, runner, drafters=drafters)
 
-    # -- generate ---------------------------------------------------------------------------------------------
+    @property
+    def counts(self) -> Counts:
+        return self.scheduler.counts
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request is in flight or an answer waits to be fetched by `step`."""
+        return bool(self._served or self._unread)
+
+    # -- requests ---------------------------------------------------------------------------------------------
+
+    def add(self, asked: Asked) -> int:
+        """Queue a request; returns its number. ValueError when it can never be served, with the figures."""
+        return self._add(asked, self._unread)
+
+    def _add(self, asked: Asked, mail: deque[Event]) -> int:
+        check(asked, self.config)
+        number = next(self._numbers)
+        jobs = self._made(asked, number)
+        check_room(max(job.most_pages(self.pages.page_tokens) for job in jobs), self.pages)
+        best_of = asked.best_of if isinstance(asked, Request) else None
+        best = Best(asked.n, best_of) if isinstance(asked, Request) and best_of else None
+        self._served[number] = _Served(mail, list(jobs), best)
+        for job in jobs:
+            self.scheduler.add(job)
+            if job.done:  # all that it says is certain
+                self._hear(job, job.take(job.lines[0], np.zeros((0, 0), np.float32)))
+        return number
+
+    def _made(self, asked: Asked, number: int) -> Sequence[Job]:
+        order = (-asked.priority, number)
+        if isinstance(asked, Embed):
+            return [Embedding(number, order, asked)]
+        if isinstance(asked, Score):
+            return [Scoring(number, order, asked, self.scheduler)]
+        limit = min(len(asked.ids) + asked.max_new_tokens, self.config.max_position_embeddings)
+        if asked.beams:
+            return [self._beam_search(asked, number, order, limit)]
+        return [self._generation(asked, number, order, limit, c) for c in range(asked.best_of or asked.n)]
+
+    def _beam_search(self, asked: Request, number: int, order: tuple[int, int], limit: int) -> BeamSearch:
+        return BeamSearch(
+            number,
+            order,
+            asked,
+            stop_ids=self._known(asked.stop_ids),
+            banned=self._known(asked.banned_ids),
+            vocab_size=self.config.vocab_size,
+            limit=limit,
+            head=self._head,
+            branches=self.scheduler,
+        )
+
+    def _generation(
+        self, asked: Request, number: int, order: tuple[int, int], limit: int, choice: int
+    ) -> Generation:
+        sampling = asked.sampling
+        if choice and sampling.seed is not None:
+            (seed,) = np.random.SeedSequence([sampling.seed, choice]).generate_state(1, np.uint64)
+            sampling = replace(sampling, seed=int(seed))
+        return Generation(
+            number,
+            choice,
+            order,
+            asked,
+            sampler=Sampler(sampling, np.array(asked.ids), self._known(asked.banned_ids)),
+            stop_ids=self._known(asked.stop_ids),
+            limit=limit,
+            head=self._head,
+            drafter=self.drafters.drafter(asked) if self.drafters else None,
+        )
+
+    def _known(self, ids: frozenset[int]) -> np.ndarray:
+        """Those of the vocabulary, in their order."""
+        return np.array(sorted(i for i in ids if 0 <= i < self.config.vocab_size), np.int32)
+
+    def _head(self, hidden_MD: np.ndarray, ids: np.ndarray) -> np.ndarray:
+        return self.runner.head(hidden_MD, ids)
+
+    def cancel(self, number: int) -> None:
+        """End a request, whatever its state; its pages are free before the next step."""
+        served = self._served.pop(number, None)
+        for job in served.jobs if served else ():
+            self.scheduler.remove(job)
+
+    def prefilled(self, number: int) -> tuple[int, int]:
+        """How many of a request's prompt tokens have been read, and how many there are."""
+        if number not in self._served:
+            return 0, 0
+        job = self._served[number].jobs[0]
+        return min(job.lines[0].fed, job.prompt_tokens), job.prompt_tokens
+
+    # -- steps ------------------------------------------------------------------------------------------------
+
+    def step(self) -> list[Event]:
+        """One batch through the network; what it gave to requests that came by `add`."""
+        self._step()
+        events = list(self._unread)
+        self._unread.clear()
+        return events
+
+    def _step(self) -> None:
+        """Feed one batch. When the runner fails, every line is fed alone, and who fails again ends."""
+        began = time.perf_counter()
+        turns = self.scheduler.plan()
+        assert turns or not self.scheduler.running, "there is work, but nothing to feed"
+        if not turns:
+            return
+        try:
+            rows = self._fed(turns)
+        except Exception as error:  # whatever a device may raise
+            if len(turns) == 1:
+                self._hear(turns[0].job, turns[0].job.failed(_failed(error)))
+            else:
+                self._one_by_one(turns)
+        else:
+            if self.drafters and self.drafters.watching:
+                continued = all(turn.count == 1 + turn.line.drafts for turn in turns)
+                seconds = time.perf_counter() - began if continued else None
+                self.drafters.timed(len(turns), sum(turn.count for turn in turns), seconds)
+            for turn, found in zip(turns, rows, strict=True):
+                self._take(turn, found)
+
+    def _one_by_one(self, turns: list[Turn]) -> None:
+        for turn in turns:
+            if not turn.job.done:
+                try:
+                    (rows,) = self._fed([turn])
+                except Exception as error:
+                    self._hear(turn.job, turn.job.failed(_failed(error)))
+                else:
+                    self._take(turn, rows)
+
+    def _fed(self, turns: list[Turn]) -> list[np.ndarray]:
+        """What each turn wanted, of the ids it fed. The runner is called once; nothing else changes."""
+        out = self.runner.step(_batch(turns))
+        found, at = [], {True: 0, False: 0}
+        for turn in turns:
+            rows = out.hidden_MD if turn.line.hidden else out.logits_MV
+            start = at[turn.line.hidden]
+            at[turn.line.hidden] += turn.wanted
+            found.append(rows[start : start + turn.wanted])
+        return found
+
+    def _take(self, turn: Turn, rows: np.ndarray) -> None:
+        """The job takes its rows."""
+        job, line = turn.job, turn.line
+        if job.done:
+            return  # another of its lines has failed
+        sure, drafts = line.sure, line.drafts
+        line.fed += turn.count
+        self.counts.fed += turn.count
+        try:
+            events = job.take(line, rows)
+        except ValueError as error:
+            events = job.failed(str(error))
+        if self.drafters and drafts:
+            self.drafters.judged(line.fed - sure)
+            self.counts.drafted += drafts
+            self.counts.accepted += line.fed - sure
+        self._hear(job, events)
+
+    def _hear(self, job: Job, events: Iterable[Event]) -> None:
+        """What a job says goes to whoever asked; a job that is done goes."""
+        served = self._served[job.number]
+        for event in events:
+            served.mail.extend(served.best.take(event) if served.best else [event])
+        if job.done:
+            self.scheduler.remove(job)
+            served.jobs.remove(job)
+            if not served.jobs:
+                del self._served[job.number]
+
+    # -- the three verbs --------------------------------------------------------------------------------------
 
     def generate(
         self, requests: Iterable[Request], *, on_prefill: Callable[[int, int], None] | None = None
@@ -128,226 +281,81 @@ class Engine:
 
         Several may run at once: each step serves all of them. ValueError when a request is refused, or fails.
         """
-        mail: deque[Token] = deque()
-        numbers: set[int] = set()
-        try:
-            for request in requests:
-                numbers.add(number := self.add(request))
-                self._mail[number] = mail
-            while mine := self._unfinished(numbers):
-                done, total = self.prefilled(min(mine))
-                if on_prefill and done < total:
-                    on_prefill(done, total)
-                self.step()
-                yield from _opened(mail)
-            yield from _opened(mail)
-        finally:
-            for number in numbers:
-                self._mail.pop(number, None)
-                self.cancel(number)
-
-    def _unfinished(self, numbers: set[int]) -> set[int]:
-        return numbers & (self.running.keys() | {row.number for row in self.waiting})
-
-    def add(self, request: Request) -> int:
-        """Queue a request; returns its number. ValueError when it can never be served, with the figures."""
-        context = self.config.max_position_embeddings
-        self._check(request.ids)
-        if request.max_new_tokens < 1:
-            raise ValueError(
-                say(
-                    f"max_new_tokens = {request.max_new_tokens}: nothing to generate; ask for 1 or more",
-                    f"max_new_tokens = {request.max_new_tokens}：没有可生成的内容；请至少要 1 个词元",
-                )
-            )
-        if len(request.ids) >= context:
-            raise ValueError(
-                say(
-                    f"the prompt has {len(request.ids)} tokens and the model's context is {context}; shorten it",
-                    f"提示共 {len(request.ids)} 个词元，而模型的上下文只有 {context}；请缩短提示",
-                )
-            )
-        limit = min(len(request.ids) + request.max_new_tokens, context)
-        if self.pages.needed(limit) > self.pages.count:
-            raise ValueError(
-                say(
-                    f"the request needs {limit} tokens of cache and there are "
-                    f"{self.pages.count * self.pages.page_tokens}; ask for fewer new tokens or a larger cache",
-                    f"该请求需要 {limit} 个词元的缓存，而总共只有 {self.pages.count * self.pages.page_tokens} 个；"
-                    "请减少生成长度或增大缓存",
-                )
-            )
-        banned = np.array(sorted(i for i in request.banned_ids if i < self.config.vocab_size), np.int64)
-        sampler = Sampler(request.sampling, np.array(request.ids), banned)
-        row = _Row(next(self._numbers), request, sampler, list(request.ids), limit)
-        self.waiting.append(row)
-        return row.number
-
-    def step(self) -> list[Token]:
-        """Admit what fits, feed one batch, choose a token for every row whose ids are all fed.
-
-        When the runner fails (MemoryError) every row stands where it stood, and the next step tries again.
-        """
-        self._admit()
-        rows = list(self.running.values())
-        if not rows:
-            return []
-        parts: list[Part] = [
-            (row.pages, row.fed, row.ids[row.fed : row.fed + self.chunk_tokens]) for row in rows
-        ]
-        ends = np.cumsum([len(ids) for _, _, ids in parts]) - 1
-        fed = [at + len(ids) for _, at, ids in parts]
-        whole = [b for b, row in enumerate(rows) if fed[b] == len(row.ids)]
-        logits_MV = self.runner.step(_batch(parts, [int(ends[b]) for b in whole]))
-        for row, position in zip(rows, fed, strict=True):
-            row.fed = position
-        tokens = [self._choose(rows[b], logits_V) for b, logits_V in zip(whole, logits_MV, strict=True)]
-        for token in tokens:
-            if token.request in self._mail:
-                self._mail[token.request].append(token)
-        return tokens
-
-    def _admit(self) -> None:
-        """First come, first served: the oldest waiting request gets its pages as soon as they are free."""
-        while self.waiting and (pages := self.pages.take(self.waiting[0].limit)) is not None:
-            row = self.waiting.popleft()
-            row.pages = pages
-            self.running[row.number] = row
-
-    def cancel(self, number: int) -> None:
-        """End a request, whatever its state; its pages are free before the next step."""
-        if number in self.running:
-            self.pages.give_back(self.running.pop(number).pages)
-        else:
-            self.waiting = deque(row for row in self.waiting if row.number != number)
-
-    def prefilled(self, number: int) -> tuple[int, int]:
-        """How many of a request's prompt tokens have been read, and how many there are."""
-        rows = itertools.chain(self.running.values(), self.waiting)
-        row = next((row for row in rows if row.number == number), None)
-        return (min(row.fed, len(row.request.ids)), len(row.request.ids)) if row else (0, 0)
-
-    def _choose(self, row: _Row, logits_V: np.ndarray) -> Token:
-        try:
-            id, logprob = row.sampler.choose(logits_V)
-        except ValueError as error:
-            self.cancel(row.number)
-            return Token(row.number, -1, -np.inf, "error", str(error))
-        row.ids.append(id)
-        finish: Literal["stop", "length"] | None = None
-        if id in row.request.stop_ids:
-            finish = "stop"
-        elif len(row.ids) >= row.limit:
-            finish = "length"
-        if finish:
-            self.cancel(row.number)
-        return Token(row.number, id, logprob, finish)
-
-    # -- score, embed -----------------------------------------------------------------------------------------
+        for event in self._events(requests, on_prefill):
+            assert isinstance(event, Token)
+            if event.finish == "error":
+                raise ValueError(event.error)
+            yield event
 
     def score(self, prompt: Ids, answers: Sequence[Ids]) -> list[float]:
-        """Nats of each answer after the prompt: the sum of its tokens' log-probabilities. The prompt runs once."""
-        for ids in (prompt, *filter(None, answers)):
-            self._check(ids)
-        pages = self._borrow(len(prompt) + max(map(len, answers), default=0))
-        try:
-            first_V = self._run(pages, 0, prompt, last_only=True)[-1]
-            return [self._nats(pages, len(prompt), first_V, answer) for answer in answers]
-        finally:
-            self.pages.give_back(pages)
+        """Nats of each answer after the prompt: the sum of its tokens' log-probabilities. The prompt runs once.
 
-    def _nats(self, pages: list[int], at: int, first_V: np.ndarray, answer: Ids) -> float:
-        """Overwrites the slots of the answer before it; holds the logits of a few tokens at a time."""
-        nats = _nats(first_V, answer[0]) if answer else 0.0
-        for start in range(0, len(answer) - 1, SCORE_TOKENS):
-            fed = answer[start : min(start + SCORE_TOKENS, len(answer) - 1)]
-            logits_TV = self._run(pages, at + start, fed)
-            nats += sum(_nats(logits_TV[t], answer[start + t + 1]) for t in range(len(fed)))
-        return nats
+        ValueError when something is refused, or fails.
+        """
+        (scores,) = self._events([Score(tuple(prompt), tuple(map(tuple, answers)))])
+        assert isinstance(scores, Scores)
+        if scores.error:
+            raise ValueError(scores.error)
+        return list(scores.nats)
 
     def embed(self, rows: Sequence[Ids]) -> np.ndarray:
-        """(B, D) float32: the mean of each row's hidden states after the last norm, scaled to length 1."""
-        vectors = [self._embed(ids) for ids in rows]
-        return np.stack(vectors) if vectors else np.zeros((0, self.config.hidden_size), np.float32)
+        """(B, D) float32: the mean of each row's hidden states after the last norm, scaled to length 1.
 
-    def _embed(self, ids: Ids) -> np.ndarray:
-        self._check(ids)
-        pages = self._borrow(len(ids))
+        ValueError when something is refused, or fails.
+        """
+        vectors: dict[int, np.ndarray] = {}
+        for event in self._events(Embed(tuple(ids)) for ids in rows):
+            assert isinstance(event, Vector)
+            if event.error:
+                raise ValueError(event.error)
+            vectors[event.request] = event.vector_D
+        found = [vectors[number] for number in sorted(vectors)]
+        return np.stack(found) if found else np.zeros((0, self.config.hidden_size), np.float32)
+
+    def _events(
+        self, asked: Iterable[Asked], on_prefill: Callable[[int, int], None] | None = None
+    ) -> Iterator[Event]:
+        """The events of these requests, in a mailbox of their own; whoever stops listening cancels them."""
+        mail: deque[Event] = deque()
+        numbers: list[int] = []
         try:
-            mean_D = self._run(pages, 0, ids, hidden=True).mean(axis=0, dtype=np.float64)
+            for one in asked:
+                numbers.append(self._add(one, mail))
+            while unfinished := [number for number in numbers if number in self._served]:
+                done, total = self.prefilled(unfinished[0])
+                if on_prefill and done < total:
+                    on_prefill(done, total)
+                self._step()
+                while mail:
+                    yield mail.popleft()
+            yield from mail
         finally:
-            self.pages.give_back(pages)
-        length = max(float(np.linalg.norm(mean_D)), 1e-12)
-        return np.asarray(mean_D / length, np.float32)
-
-    def _borrow(self, tokens: int) -> list[int]:
-        pages = self.pages.take(tokens)
-        if pages is None or tokens > self.config.max_position_embeddings:
-            self.pages.give_back(pages or [])
-            context = self.config.max_position_embeddings
-            raise ValueError(
-                say(
-                    f"{tokens} tokens do not fit into the context of {context} or the free cache; shorten the text",
-                    f"{tokens} 个词元放不进 {context} 的上下文或剩余的缓存；请缩短文本",
-                )
-            )
-        return pages
-
-    # -- one batch --------------------------------------------------------------------------------------------
-
-    def _run(
-        self, pages: list[int], at: int, ids: Ids, *, last_only: bool = False, hidden: bool = False
-    ) -> np.ndarray:
-        """Feed one row from position `at`, in chunks; logits (or hidden states) of every token or of the last."""
-        out = []
-        for start in range(0, len(ids), self.chunk_tokens):
-            part = ids[start : start + self.chunk_tokens]
-            end = start + len(part) == len(ids)
-            want = list(range(len(part))) if not last_only else ([len(part) - 1] if end else [])
-            out.append(self.runner.step(_batch([(pages, at + start, part)], want, hidden)))
-        return np.concatenate(out)
-
-    def _check(self, ids: Ids) -> None:
-        size = self.config.vocab_size
-        if not ids:
-            raise ValueError(
-                say(
-                    "an empty prompt has nothing to continue; give one token or more",
-                    "提示为空，无从续写；请至少给出一个词元",
-                )
-            )
-        wrong = next((i for i in ids if not 0 <= i < size), None)
-        if wrong is not None:
-            raise ValueError(
-                say(
-                    f"token id {wrong} is not one of the model's {size}",
-                    f"词元编号 {wrong} 不在模型的 {size} 个之内",
-                )
-            )
+            for number in numbers:
+                self.cancel(number)
 
 
-def _opened(mail: deque[Token]) -> Iterator[Token]:
-    """Its tokens, until it is empty; ValueError in place of one that says "error"."""
-    while mail:
-        token = mail.popleft()
-        if token.finish == "error":
-            raise ValueError(token.error)
-        yield token
+def _failed(error: Exception) -> str:
+    if isinstance(error, MemoryError):
+        return say(
+            "not enough memory for this request; shorten it, or close other programs",
+            "内存不足，无法处理该请求；请缩短，或关闭其他程序",
+        )
+    return say(f"the device failed: {error}", f"计算设备出错：{error}")
 
 
-def _nats(logits_V: np.ndarray, id: int) -> float:
-    return float(logits_V[id]) - log_sum_exp(logits_V)
-
-
-def _batch(parts: list[Part], want: list[int], hidden: bool = False) -> Step:
-    """(pages, first position, ids) of each row → the arrays of a Step."""
-    int32 = np.int32
-    return Step(
-        ids_N=np.array([i for _, _, ids in parts for i in ids], int32),
-        at_N=np.concatenate([np.arange(at, at + len(ids), dtype=int32) for _, at, ids in parts]),
-        row_start_B1=np.cumsum([0] + [len(ids) for _, _, ids in parts], dtype=int32),
-        pages=np.array([page for pages, _, _ in parts for page in pages], int32),
-        page_start_B1=np.cumsum([0] + [len(pages) for pages, _, _ in parts], dtype=int32),
-        want_M=np.array(want, int32),
-        hidden=hidden,
-    )
+def _batch(turns: list[Turn]) -> Step:
+    """The arrays of a Step."""
+    ids: list[int] = []
+    at: list[int] = []
+    rows, pages, page_starts = [0], [], [0]
+    want: dict[bool, list[int]] = {True: [], False: []}
+    for turn in turns:
+        line, end = turn.line, turn.line.fed + turn.count
+        ids += line.ids[line.fed : end]
+        at += range(line.fed, end)
+        rows.append(len(ids))
+        pages += line.pages
+        page_starts.append(len(pages))
+        want[line.hidden] += range(len(ids) - turn.wanted, len(ids))
+    arrays = (ids, at, rows, pages, page_starts, want[False], want[True])
+    return Step(*(np.array(values, np.int32) for values in arrays))

@@ -34,19 +34,31 @@ class Feedback:
 
     @classmethod
     def of(cls, moment: np.ndarray) -> Feedback:
-        """From E[x xᵀ], float32 [cols, cols]. Three more of that size are needed for a while."""
+        """From E[x xᵀ], float32 [cols, cols]. Three more of that size are needed for a while.
+
+        np.linalg.LinAlgError if it has no factor: values that are not finite, or too large for float32.
+        """
         loudness = moment.diagonal()
         order = np.argsort(-loudness, kind="stable")
         flipped = moment[np.ix_(order[::-1], order[::-1])]
-        flipped[np.diag_indices_from(flipped)] += DAMP * loudness.mean() or 1
-        lower = np.linalg.cholesky(flipped)
+        with np.errstate(over="ignore", invalid="ignore"):
+            flipped[np.diag_indices_from(flipped)] += DAMP * loudness.mean() or 1
+            lower = np.linalg.cholesky(flipped)
+        if not np.isfinite(lower.diagonal()).all():  # a diagonal element sums up the squares of its row
+            raise np.linalg.LinAlgError("not finite")
         lower /= lower.diagonal()
         return cls(order, lower[::-1, ::-1])
 
     def pack(self, w: np.ndarray) -> np.ndarray:
-        """Rows of a matrix, float32 [rows, cols], as W4: uint8 as `native.packing.pack` gives. Rows do not meet."""
-        _, group_scale, scale = integers("W4", pack("W4", w, threads=1), *w.shape)
+        """Rows of a matrix, float32 [rows, cols], as W4: uint8 as `native.packing.pack` gives. Rows do not meet.
+
+        Scales that are not finite, of values too large for W4, are left to whoever looks at all scales.
+        """
+        nearest = pack("W4", w, threads=1)
+        _, group_scale, scale = integers("W4", nearest, *w.shape)
         assert group_scale is not None
+        if not np.isfinite(scale).all():
+            return nearest
         per_group = np.repeat(scale, CHUNK_COLS // GROUP_COLS, axis=1)[:, : group_scale.shape[1]]
         step_CR = (group_scale * per_group).T
         q = np.empty(w.shape, np.int8)

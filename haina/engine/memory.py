@@ -15,9 +15,9 @@ from typing import Literal
 
 from haina.checkpoint.layout import packed_dtype
 from haina.checkpoint.raw import tensor_bytes
-from haina.engine.engine import cache_token_bytes, chunk_tokens
+from haina.engine.scheduler import chunk_tokens
 from haina.model.config import ModelConfig
-from haina.native.binding import CacheDtype
+from haina.native.binding import ITEM_BYTES, CacheDtype
 
 Bits = Literal[16, 8, 4]
 # Python with NumPy, SentencePiece and prompt_toolkit; 58 MiB of `haina run` were measured
@@ -48,6 +48,12 @@ def token_bytes(config: ModelConfig, *, item_bytes: int, bits: Bits) -> int:
     """Bytes of weights that one token reads: all but the embedding, of which it takes a row; a tied head is read."""
     sizes = tensor_sizes(config, item_bytes=item_bytes, bits=bits)
     return sum(sizes.values()) - (0 if config.tie_word_embeddings else sizes["model.embed_tokens.weight"])
+
+
+def cache_token_bytes(config: ModelConfig, dtype: CacheDtype) -> int:
+    """Bytes of the keys and values of one token. I8 has a float32 scale for each slot and key head."""
+    scales = 2 * config.num_hidden_layers * config.num_key_value_heads * 4 if dtype == "I8" else 0
+    return config.kv_bytes_per_token(ITEM_BYTES[dtype]) + scales
 
 
 def cache_bytes(config: ModelConfig, *, tokens: int, dtype: CacheDtype = "F16") -> int:

@@ -1,13 +1,14 @@
-"""Runner: the one seam between the engine and arithmetic. A Step goes in, logits come out.
+"""Runner: the one seam between the engine and arithmetic. A Step goes in, logits and states come out.
 
 The engine decides which tokens are fed and where their keys and values lie; a runner multiplies. Neither knows
-the other's insides. N fed tokens of B rows, M of them with logits wanted, V vocabulary, D width.
+the other's insides. N fed tokens of B rows, V vocabulary, D width.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -19,12 +20,19 @@ class Step:
     ids_N: np.ndarray  # int32
     at_N: np.ndarray  # int32, the position of each fed token in its own row
     row_start_B1: np.ndarray  # int32
-    pages: (
-        np.ndarray
-    )  # int32 page numbers: position p of a row is slot p % page_tokens of its page p // page_tokens
+    # int32 page numbers: position p of a row is slot p % page_tokens of its page p // page_tokens. Rows may share
+    # pages that none of them writes.
+    pages: np.ndarray
     page_start_B1: np.ndarray  # int32
-    want_M: np.ndarray  # int32 indices into the fed tokens
-    hidden: bool = False  # return hidden states (M, D) after the last norm instead of logits (M, V)
+    want_M: np.ndarray  # int32 indices into the fed tokens: whose logits
+    hidden_M: np.ndarray  # the same: whose states after the last norm
+
+
+class Out(NamedTuple):
+    """What a Step asked for, float32."""
+
+    logits_MV: np.ndarray
+    hidden_MD: np.ndarray
 
 
 class Runner(Protocol):
@@ -33,6 +41,14 @@ class Runner(Protocol):
     page_tokens: int
     pages: int
 
-    def step(self, step: Step) -> np.ndarray:
-        """float32 (M, V), or (M, D) when hidden states are asked for. Keys and values of all N are kept."""
+    def step(self, step: Step) -> Out:
+        """Keys and values of all N fed tokens are kept. Run again, the same step gives the same."""
+        ...
+
+    def head(self, hidden_MD: np.ndarray, ids: np.ndarray) -> np.ndarray:
+        """float32 (M, n): the logits of these int32 ids alone, of states that `step` gave."""
+        ...
+
+    def copy(self, sources: Sequence[int], targets: Sequence[int]) -> None:
+        """Make pages equal to others, in all layers."""
         ...

@@ -4,16 +4,17 @@ of 16-bit weights.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
 
 from haina.checkpoint.checkpoint import Checkpoint
 from haina.checkpoint.raw import Raw
-from haina.engine.runner import Step
+from haina.engine.runner import Out, Step
 from haina.model.config import ModelConfig
 from haina.native.binding import CacheDtype, Matrix, NativeCache, NativeModel, forward
+from haina.native.head import head
 
 PAGE_TOKENS = 32
 Progress = Callable[[int, int], None]  # tensors loaded, and all of them
@@ -40,21 +41,29 @@ class NativeRunner:
         self.model = native_model(config, _load(checkpoint, bits, progress))
         self.cache = NativeCache(self.model, pages=self.pages, page_tokens=PAGE_TOKENS, dtype=cache_dtype)
 
-    def step(self, step: Step) -> np.ndarray:
-        nothing = np.zeros(0, np.int32)
-        result = forward(
-            self.model,
-            self.cache,
-            ids=step.ids_N,
-            at=step.at_N,
-            row_start_B1=step.row_start_B1,
-            pages=step.pages,
-            page_start_B1=step.page_start_B1,
-            want=nothing if step.hidden else step.want_M,
-            hidden=step.want_M if step.hidden else None,
-            threads=self.threads,
+    def step(self, step: Step) -> Out:
+        return Out(
+            *forward(
+                self.model,
+                self.cache,
+                ids=step.ids_N,
+                at=step.at_N,
+                row_start_B1=step.row_start_B1,
+                pages=step.pages,
+                page_start_B1=step.page_start_B1,
+                want=step.want_M,
+                hidden=step.hidden_M,
+                threads=self.threads,
+            )
         )
-        return result[1] if isinstance(result, tuple) else result
+
+    def head(self, hidden_MD: np.ndarray, ids: np.ndarray) -> np.ndarray:
+        """float32 (M, n): the logits of these ids alone, bitwise those of `step`."""
+        return head(self.model.c.head, hidden_MD, ids, threads=self.threads)
+
+    def copy(self, sources: Sequence[int], targets: Sequence[int]) -> None:
+        """Make each page of `targets` equal to its page of `sources`, in all layers."""
+        self.cache.copy(sources, targets)
 
 
 def native_model(config: ModelConfig, tensors: Mapping[str, Matrix | np.ndarray]) -> NativeModel:

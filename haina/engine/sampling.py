@@ -1,14 +1,31 @@
-"""Logits → the next id: penalty, temperature, top-k, top-p, min-p, in the order and with the meaning of
-Hugging Face's processors, under which published generation settings were chosen.
+"""Sampling: the settings by which the next token is chosen, and what each of them means. sampler.py does it.
 
-A request's draws come from its own generator, one uniform number a token, so they depend on its seed and
-logits alone: the number falls on one of the remaining ids, which lie side by side in their own order, each as
-wide as its weight. It does not know text, other requests or where logits come from.
-Sources: huggingface/transformers generation/logits_process.py (v4.29 for Baichuan's settings, v5 for min-p).
+It does not know text, requests or where logits come from. From logits to weights, in this order; an operation sees
+what the ones before it left, shares are of the weights that remain, and whatever is not set does nothing:
+
+    logit_bias         logit + bias; -100 and below: never                     OpenAI API reference, logit_bias
+    repetition_penalty prompt and answer: logit / r if positive, else × r      arXiv:1909.05858 as transformers has it
+    frequency_penalty  answer: logit - f × times said                          OpenAI API reference, parameter details
+    presence_penalty   answer: logit - p if said                               OpenAI API reference, parameter details
+    dry_…              logit - multiplier × base^(n - allowed_length), where   oobabooga/text-generation-webui#5677,
+                       the token would repeat what followed the last n tokens  ggml-org/llama.cpp#9702 (breakers, range)
+    temperature        logit / t; 0: the largest, of equals the lowest id      transformers TemperatureLogitsWarper
+    top_k              the k largest, and all that equal the k-th              transformers TopKLogitsWarper
+    top_p              the fewest, largest first, whose share is p             arXiv:1904.09751; TopPLogitsWarper
+    min_p              those of at least p × the largest weight                arXiv:2407.01082; MinPLogitsWarper
+    typical_p          the fewest, those first whose surprise is closest to    arXiv:2202.00666; TypicalLogitsWarper
+                       the expected one, whose share is p
+    seed               a uniform number for each token of the answer falls on one of the ids: they lie side by side
+                       in their own order, each as wide as its weight
+
+The order is that of transformers (generation/utils.py, _get_logits_processor, v5), under which published
+generation_config.json files were chosen; what it lacks stands where vLLM and llama.cpp have it, before temperature.
+Ids that a request bans are biased by -∞. `top_logprobs` changes nothing, it asks what else was likely.
 """
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,41 +35,75 @@ import numpy as np
 from haina.wording import say
 
 HF_TOP_K = 50  # what transformers takes when a generation_config.json that samples does not say
+BAN = -100.0  # a bias so low means never
+
+_RANGES: dict[str, tuple[float, float, bool]] = {  # from, to, and whether the first is one of them
+    "temperature": (0, 100, True),
+    "top_p": (0, 1, False),
+    "min_p": (0, 1, True),
+    "typical_p": (0, 1, False),
+    "repetition_penalty": (0, 100, False),
+    "frequency_penalty": (-2, 2, True),
+    "presence_penalty": (-2, 2, True),
+    "dry_multiplier": (0, 100, True),
+    "dry_base": (1, 100, True),
+}
+_COUNTS = {"top_k": 0, "dry_allowed_length": 1, "dry_range_tokens": 0, "top_logprobs": 0}  # from
+_HF_FIELDS = ("temperature", "top_k", "top_p", "min_p", "typical_p", "repetition_penalty")
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How the next token is chosen. `temperature` 0 is greedy; top_k 0, top_p 1, min_p 0 and penalty 1 are off."""
+    """How the next token is chosen; see the table above. The defaults draw from what the network says, unchanged.
+
+    ValueError names a field that is out of range. `dry_range_tokens`: of the text, as many of the last; 0 all.
+    `dry_breaker_ids`: no repetition goes across them. DRY counts n up to 64 and takes 1,000 nats at most.
+    `logit_bias`: pairs of an id and its bias. `top_logprobs`: how many of the likeliest ids are reported with each
+    choice. `seed` None: a different answer each time.
+    """
 
     temperature: float = 1.0
     top_k: int = 0
     top_p: float = 1.0
     min_p: float = 0.0
     repetition_penalty: float = 1.0
-    seed: int | None = None  # None: a different answer each time
+    typical_p: float = 1.0
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
+    dry_multiplier: float = 0.0
+    dry_base: float = 1.75
+    dry_allowed_length: int = 2
+    dry_range_tokens: int = 0
+    dry_breaker_ids: tuple[int, ...] = ()
+    logit_bias: tuple[tuple[int, float], ...] = ()
+    top_logprobs: int = 0
+    seed: int | None = None
 
     def __post_init__(self) -> None:
-        self._check("temperature", 0.0 <= self.temperature <= 100.0, "0 … 100", "0 至 100")
-        self._check("top_k", type(self.top_k) is int and self.top_k >= 0, "0, 1, 2 …", "0、1、2 等整数")
-        self._check("top_p", 0.0 < self.top_p <= 1.0, "above 0, up to 1", "大于 0，至多为 1")
-        self._check("min_p", 0.0 <= self.min_p <= 1.0, "0 … 1", "0 至 1")
-        self._check(
-            "repetition_penalty",
-            0.0 < self.repetition_penalty <= 100.0,
-            "above 0, up to 100",
-            "大于 0，至多为 100",
-        )
-        self._check("seed", self.seed is None or self.seed >= 0, "0, 1, 2 …", "0、1、2 等整数")
-
-    def _check(self, field: str, ok: bool, en: str, zh: str) -> None:
-        if not ok:
+        for field, (low, high, closed) in _RANGES.items():
             value = getattr(self, field)
-            raise ValueError(
-                say(
-                    f"{field} = {value} is out of range; use {en}",
-                    f"{field} = {value} 超出范围；可用：{zh}",
-                )
+            if not (_number(value) and low <= value <= high and (closed or value > low)):
+                raise self._refusal(field, *_range(low, high, closed))
+        for field, least in _COUNTS.items():
+            if not _int32(getattr(self, field), least):
+                raise self._refusal(field, f"a whole number, {least} or more", f"不小于 {least} 的整数")
+        if not (self.seed is None or (type(self.seed) is int and self.seed >= 0)):
+            raise self._refusal("seed", "a whole number, 0 or more", "不小于 0 的整数")
+        ids = self.dry_breaker_ids
+        if not (isinstance(ids, tuple) and all(map(_int32, ids))):
+            raise self._refusal("dry_breaker_ids", "a tuple of token ids", "由词元编号组成的元组")
+        if not _biases(self.logit_bias):
+            raise self._refusal(
+                "logit_bias",
+                "a tuple of pairs (token id, bias up to 100), no id twice",
+                "由（词元编号，不超过 100 的偏置）组成的元组，编号不得重复",
             )
+
+    def _refusal(self, field: str, en: str, zh: str) -> ValueError:
+        value = reprlib.repr(getattr(self, field))
+        return ValueError(
+            say(f"{field} = {value} is out of range; use {en}", f"{field} = {value} 超出范围；请用{zh}")
+        )
 
     @classmethod
     def from_generation(
@@ -64,21 +115,8 @@ class Sampling:
         (transformers generation/configuration_utils.py, v4.29).
         """
         sample = generation.get("do_sample")
-        if sample and "top_k" not in generation:
-            generation = {**generation, "top_k": HF_TOP_K}
-        values: dict[str, Any] = {}
-        for field in ("temperature", "top_k", "top_p", "min_p", "repetition_penalty"):
-            value = generation.get(field)
-            if value is None:
-                continue
-            if isinstance(value, bool) or not isinstance(value, int | float):
-                raise ValueError(
-                    say(
-                        f"{file}: {field} = {value!r} is not a number; correct it",
-                        f"{file}：{field} = {value!r} 不是数；请改正",
-                    )
-                )
-            values[field] = value
+        values: dict[str, Any] = {"top_k": HF_TOP_K} if sample and "top_k" not in generation else {}
+        values |= {field: value for field in _HF_FIELDS if (value := generation.get(field)) is not None}
         if not sample:
             values["temperature"] = 0.0
         try:
@@ -87,73 +125,30 @@ class Sampling:
             raise ValueError(say(f"{file}: {error}", f"{file}：{error}")) from None
 
 
-class Sampler:
-    """One request's choices: its settings, its generator, and the ids it has seen."""
-
-    def __init__(self, sampling: Sampling, prompt: np.ndarray, banned: np.ndarray):
-        """`prompt`: the ids the repetition penalty counts from the start. `banned`: ids never chosen."""
-        self.sampling, self.banned = sampling, banned
-        self.random = np.random.default_rng(sampling.seed)
-        self.seen = np.unique(prompt)
-
-    def choose(self, logits_V: np.ndarray) -> tuple[int, float]:
-        """The next id and the nats the network itself gives it (before penalty, temperature and cuts)."""
-        s = self.sampling
-        top = logits_V.max()
-        if not np.isfinite(top):
-            raise ValueError(
-                say(
-                    "the network's output is not a number; the weights are damaged: download the model again",
-                    "网络输出了非数值（NaN）；权重已损坏，请重新下载模型",
-                )
-            )
-        scores_V = logits_V.astype(np.float32)
-        scores_V[self.banned] = -np.inf
-        if s.repetition_penalty != 1.0:
-            seen = scores_V[self.seen]
-            scores_V[self.seen] = np.where(seen > 0, seen / s.repetition_penalty, seen * s.repetition_penalty)
-        id = int(scores_V.argmax()) if s.temperature == 0.0 else self._draw(scores_V)
-        if id not in self.seen:
-            self.seen = np.append(self.seen, id)
-        return id, float(logits_V[id]) - log_sum_exp(logits_V)
-
-    def _draw(self, scores_V: np.ndarray) -> int:
-        """Weights of the ids, 1 for the likeliest and 0 for the tail; then the id under a uniform number."""
-        s = self.sampling
-        scores_V -= scores_V.max()
-        with np.errstate(over="ignore"):  # close to 0 everything but the largest is -inf
-            scores_V /= np.float32(max(s.temperature, 1e-30))
-        weight_V = np.exp(scores_V, out=scores_V)
-        if 0 < s.top_k < len(weight_V):  # ties with the last one stay, as in transformers
-            weight_V *= weight_V >= np.partition(weight_V, -s.top_k)[-s.top_k]
-        if s.top_p < 1.0:
-            _cut(weight_V, s.top_p)
-        if s.min_p > 0.0:
-            weight_V *= weight_V >= s.min_p
-        total_V = np.cumsum(weight_V.astype(np.float64))  # with dtype= it takes four times as long
-        return int(np.searchsorted(total_V, self.random.random() * total_V[-1], side="right"))
-
-
-def _cut(weight_V: np.ndarray, top_p: float) -> None:
-    """Keep the fewest weights that reach the share `top_p`, of equal ones the first; the others become 0.
-
-    They are not sorted: the upper half of a positive float32's bits is in the order of the numbers, so weights are
-    gathered by it, and only those are sorted among which the share is reached.
-    """
-    group_V = weight_V.view(np.uint32) >> 16
-    mass = np.bincount(group_V, weights=weight_V)[::-1]  # largest weights first
-    reached = np.cumsum(mass)
-    share = top_p * reached[-1]
-    last = int(np.searchsorted(reached, share))
-    edge = len(mass) - 1 - last
-    ids = np.flatnonzero(group_V == edge)
-    ids = ids[np.argsort(-weight_V[ids], kind="stable")]
-    inside = reached[last] - mass[last] + np.cumsum(weight_V[ids].astype(np.float64))
-    weight_V *= group_V >= edge
-    weight_V[ids[np.searchsorted(inside, share) + 1 :]] = 0
-
-
 def log_sum_exp(logits_V: np.ndarray) -> float:
-    """log Σ exp(x), without overflow; float32 (V), summed in double."""
+    """log Σ exp(x), without overflow; float32 (V), summed in double. What logits lack to be nats."""
     top = logits_V.max()
-    return float(top + np.log(np.exp(logits_V - top).sum(dtype=np.float64)))
+    shifted_V = logits_V - top
+    return float(top + np.log(np.exp(shifted_V, out=shifted_V).sum(dtype=np.float64)))
+
+
+def _number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _int32(value: object, least: int = 0) -> bool:
+    return type(value) is int and least <= value < 1 << 31
+
+
+def _biases(value: object) -> bool:
+    if not isinstance(value, tuple):
+        return False
+    pairs = all(isinstance(pair, tuple) and len(pair) == 2 for pair in value)
+    good = pairs and all(_int32(id) and _number(bias) and bias <= 100 for id, bias in value)
+    return good and len(dict(value)) == len(value)
+
+
+def _range(low: float, high: float, closed: bool) -> tuple[str, str]:
+    if closed:
+        return f"a number from {low} to {high}", f" {low} 至 {high} 的数"
+    return f"a number above {low}, up to {high}", f"大于 {low}、至多为 {high} 的数"

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from haina.checkpoint.checkpoint import Checkpoint
-from haina.engine.engine import Engine, Request
+from haina.engine.engine import Engine
+from haina.engine.request import Request
 from haina.engine.sampling import Sampling
 from haina.text.messages import Message, assemble, template_for
 
@@ -153,7 +154,7 @@ def minutes(phases: list[list[dict[str, Any]]]) -> str:
 
 def samples(checkpoint: Checkpoint, seed: int = 1) -> str:
     """A table of fixed prompts and what the model answers."""
-    engine, tokenizer = Engine(checkpoint), checkpoint.tokenizer
+    engine, tokenizer = Engine.open(checkpoint), checkpoint.tokenizer
     template = template_for(checkpoint.config.architecture, checkpoint.generation)
     assert template is not None
     padding = range(tokenizer.size, checkpoint.config.vocab_size)  # rows of the matrix that mean nothing

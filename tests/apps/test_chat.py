@@ -47,7 +47,7 @@ def test_an_answer_and_its_numbers(model: Model) -> None:
 def test_a_stop_string_ends_the_answer(model: Model) -> None:
     made = reply(model, QUESTION, replace(GREEDY, stop=("在这",)))
     assert "".join(made) == "你好，我"
-    assert made.finish == "stop" and not model.engine.running
+    assert made.finish == "stop" and not model.engine.busy
 
 
 def test_the_longest_answer(endless: Model) -> None:
@@ -67,9 +67,9 @@ def test_a_consumer_that_leaves_frees_the_engine(endless: Model) -> None:
     with closing(iter(made)) as pieces:
         for _ in range(3):
             next(pieces)
-        assert endless.engine.running
+        assert endless.engine.busy
     assert made.finish == "cancelled" and made.new_tokens == 3
-    assert not endless.engine.running and endless.engine.pages.free == endless.engine.pages.count
+    assert not endless.engine.busy and endless.engine.pages.free == endless.engine.pages.count
 
 
 def test_prefill_is_reported_and_can_be_left(speaker: Speaker) -> None:
@@ -84,7 +84,7 @@ def test_prefill_is_reported_and_can_be_left(speaker: Speaker) -> None:
     with pytest.raises(KeyboardInterrupt):
         list(made)
     assert seen == [(0, made.prompt_tokens)]
-    assert not model.engine.running and model.engine.pages.free == model.engine.pages.count
+    assert not model.engine.busy and model.engine.pages.free == model.engine.pages.count
 
 
 def test_old_rounds_make_room(model: Model) -> None:

@@ -10,6 +10,8 @@ from haina.apps.model import context_tokens, need, open_model
 from haina.apps.show import describe, table
 from haina.checkpoint.checkpoint import Checkpoint
 from haina.engine.memory import available_bytes, cache_bytes, token_bytes, weight_bytes, work_bytes
+from haina.engine.request import Request
+from haina.engine.sampling import Sampling
 from haina.model.config import SIZES
 from haina.options import ModelOptions
 
@@ -98,3 +100,18 @@ def test_a_record_and_a_table(speaker: Speaker, monkeypatch: pytest.MonkeyPatch)
 def test_published_folders_are_described(data: Path) -> None:
     shown = table(describe(Checkpoint.open(data / "baichuan-fixtures" / "13b-style")))
     assert "ALiBi" in shown and "BF16" in shown and "192 tokens" in shown
+
+
+def test_a_draft_model_changes_nothing_but_the_speed(
+    speaker: Speaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = speaker("春眠不觉晓", loop=True)
+    request = Request((195, 196), 60, Sampling(temperature=0.1, seed=1), stop_loops=False)
+    plain = open_model(folder, ModelOptions(no_speculation=True))
+    drafted = open_model(folder, ModelOptions(draft=str(folder)))
+    assert plain.engine.drafters is None and open_model(folder, ModelOptions()).engine.drafters
+    assert list(drafted.engine.generate([request])) == list(plain.engine.generate([request]))
+    assert drafted.engine.counts.drafted > 0
+    monkeypatch.setattr(opening, "available_bytes", lambda: 1 << 20)
+    with pytest.raises(ValueError, match=r"; draft model \d+\.\d MiB\).*leave out --draft"):
+        open_model(folder, ModelOptions(draft=str(folder)))

@@ -81,7 +81,7 @@ def test_loading_takes_what_was_estimated(
     mapped_bytes = 2 * (LARGE.parameters - HEAD_ITEMS) if bits == 16 else 0
     checkpoint = Checkpoint.open(traced_save[0])
     tracemalloc.start()
-    engine = Engine(checkpoint, bits=bits, cache_bytes=1 << 20)
+    engine = Engine.open(checkpoint, bits=bits, cache_bytes=1 << 20)
     peak_bytes = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     cache_bytes = engine.pages.count * engine.pages.page_tokens * LARGE.kv_bytes_per_token(2)

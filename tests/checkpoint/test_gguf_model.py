@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 import torch
 
+from haina.apps.fit import assess, candidate, table
 from haina.checkpoint.checkpoint import Checkpoint
 from haina.checkpoint.convert import BITS, convert
 from haina.checkpoint.gguf_vocabulary import vocabulary
 from haina.checkpoint.read_gguf import read_gguf
+from haina.checkpoint.web import Web
 from haina.engine.engine import Engine
 from haina.text import spm
 from haina.text.messages import template_for
@@ -86,7 +88,7 @@ def test_logits_of_a_quantised_file(folder: Make, weights: Any, write_gguf: Make
             w[:] = torch.from_numpy(gguf.quants.dequantize(gguf.quants.quantize(w.numpy(), q8), q8))
     prompt, answers = [1, 5, 9, 30], [[7, 8, 9], [2, 39]]
     ours, theirs = (
-        Engine(Checkpoint.open(place), cache_dtype="F32").score(prompt, answers)
+        Engine.open(Checkpoint.open(place), cache_dtype="F32").score(prompt, answers)
         for place in (file, folder(LLAMA, state))
     )
     np.testing.assert_allclose(ours, theirs, rtol=1e-5)
@@ -105,6 +107,13 @@ def test_any_rows_of_a_quantised_file(type: str, weights: Any, write_gguf: Make)
             assert np.array_equal(checkpoint.tensor(name).float32(), expected), name
             for start, stop in ((0, 1), (5, 23), (16, 32), (len(w) - 3, len(w))):
                 assert np.array_equal(checkpoint.rows(name, start, stop).float32(), expected[start:stop])
+
+
+@pytest.mark.parametrize(("type", "ready"), [("F16", True), ("F32", False), ("Q8_0", False), ("Q4_0", False)])
+def test_fit_knows_what_is_decoded_to_float32(type: str, ready: bool, weights: Any, write_gguf: Make) -> None:
+    file = write_gguf(LLAMA, weights(LLAMA, packed=False), type)
+    said = table(assess(candidate(str(file), source="huggingface", web=Web()), context=None))
+    assert said.splitlines()[-1] == "Fits as bf16" + ("." if ready else f": haina convert {file} --to bf16")
 
 
 @pytest.mark.parametrize("to", ["w8", "bf16"])

@@ -142,7 +142,15 @@ def test_parts_that_do_not_fit(
 
 
 @pytest.mark.parametrize(
-    "key, value", [("shape", [40, "x"]), ("blocksize", 0), ("nested_offset", "1"), ("quant_type", 4)]
+    "key, value",
+    [
+        ("shape", [40, "x"]),
+        ("blocksize", 0),
+        ("blocksize", 64.0),
+        ("nested_blocksize", 256.0),
+        ("nested_offset", "1"),
+        ("quant_type", 4),
+    ],
 )
 def test_a_wrong_json(key: str, value: Any, folder: Make, weights: Any, in_nf4: Any) -> None:
     state, _ = in_nf4(weights(HF), flat=True)

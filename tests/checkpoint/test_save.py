@@ -232,7 +232,9 @@ def test_a_full_disk_is_one_line(put: Callable[..., Path], tmp_path: Path) -> No
         yield "model.norm.weight", np.ones(8, np.float32)
         raise OSError(28, "No space left on device")
 
-    with pytest.raises(ValueError, match="saved: not written: No space left on device"):
+    with pytest.raises(
+        ValueError, match="saved: not written: the disk is full; make room or choose another place"
+    ):
         put(TINY, full())
     assert list(tmp_path.iterdir()) == []
 

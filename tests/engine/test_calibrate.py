@@ -12,7 +12,7 @@ import pytest
 import haina
 from haina.apps.calibration import calibration, rows_of
 from haina.checkpoint.checkpoint import Checkpoint, save
-from haina.checkpoint.convert import convert
+from haina.checkpoint.convert import RoundRows, convert
 from haina.engine.calibrate import Calibration
 from haina.engine.gptq import Feedback
 from haina.engine.runner import Step
@@ -65,8 +65,9 @@ def log_probabilities(checkpoint: Checkpoint, rows_BT: np.ndarray) -> np.ndarray
         pages=np.arange(rows * length // runner.page_tokens, dtype=np.int32),
         page_start_B1=starts * np.int32(length // runner.page_tokens),
         want_M=np.arange(rows_BT.size, dtype=np.int32),
+        hidden_M=np.zeros(0, np.int32),
     )
-    logits = runner.step(step).astype(np.float64)
+    logits = runner.step(step).logits_MV.astype(np.float64)
     return logits - np.logaddexp.reduce(logits, axis=-1, keepdims=True)
 
 
@@ -169,6 +170,66 @@ def test_inputs_that_are_never_used_do_no_harm() -> None:
     w[5] = 0
     silent = Feedback.of(np.zeros((64, 64), np.float32))
     assert np.array_equal(silent.pack(w), pack("W4", w))
+
+
+def test_inputs_without_a_factor_are_refused() -> None:
+    off_diagonal = np.array([[1, np.inf], [np.inf, 1]])
+    for moment in (
+        np.diag([np.inf, 1]),
+        np.full((2, 2), np.nan),
+        off_diagonal,
+        np.diag([3e38, 3e38]),
+        -np.eye(2),
+    ):
+        with pytest.raises(np.linalg.LinAlgError):
+            Feedback.of(moment.astype(np.float32))
+
+
+def test_inputs_too_large_to_be_summed_up_are_one_line(small: Checkpoint) -> None:
+    """Finite inputs of layer 1, of which the squares are not; the attention and its output stay small."""
+    weights = {name: raw.float32() for name, raw in small.tensors()}
+    weights["model.layers.1.input_layernorm.weight"] *= np.float32(1e22)
+    for name in "qkv":
+        weights[f"model.layers.1.self_attn.{name}_proj.weight"] *= np.float32(1e-22)
+    loud = rewritten(small, weights)
+    convert(loud, loud.folder.with_name("plain"), to="w8")
+    with pytest.raises(
+        ValueError, match="with this text layer 1 gives NaN, infinity or values too large"
+    ) as error:
+        convert(loud, loud.folder.with_name("there"), to="w4", rounding=Calibration(loud, rows(1)))
+    assert "\n" not in str(error.value)
+
+
+def rewritten(checkpoint: Checkpoint, weights: dict[str, np.ndarray]) -> Checkpoint:
+    """The same model with other weights."""
+    folder = checkpoint.folder.with_name("other")
+    save(
+        folder,
+        checkpoint.config,
+        weights.items(),
+        tokenizer=checkpoint.tokenizer_bytes(),
+        generation={},
+        source={},
+    )
+    return Checkpoint.open(folder)
+
+
+class AsItIs:
+    """A Rounding whose inputs are all alike."""
+
+    identity = "alike"
+
+    def of(self, name: str) -> RoundRows | None:
+        found = "_proj." in name
+        return Feedback.of(np.eye(100 if "down" in name else 72, dtype=np.float32)).pack if found else None
+
+
+def test_values_too_large_for_w4_are_named(small: Checkpoint, tmp_path: Path) -> None:
+    weights = {name: raw.float32() for name, raw in small.tensors()}
+    weights["model.layers.1.mlp.up_proj.weight"][70, 3] = 1e38
+    message = r"tensor model\.layers\.1\.mlp\.up_proj\.weight has values too large for W4"
+    with pytest.raises(ValueError, match=message):
+        convert(rewritten(small, weights), tmp_path / "there", to="w4", rounding=AsItIs())
 
 
 def test_rows_are_spread_over_the_text(brook: Checkpoint) -> None:

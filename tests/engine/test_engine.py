@@ -9,54 +9,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from haina.checkpoint.checkpoint import Checkpoint, save
-from haina.engine.engine import CHUNK_TOKENS, Engine, Request, cache_token_bytes, chunk_tokens
-from haina.engine.pages import Pages
-from haina.engine.runner import Runner, Step
+from haina.checkpoint.checkpoint import Checkpoint
+from haina.engine.engine import Engine
+from haina.engine.memory import cache_token_bytes
+from haina.engine.request import Request, Token
+from haina.engine.runner import Out, Runner, Step
 from haina.engine.runner_native import NativeRunner
 from haina.engine.sampling import Sampling
-from haina.model.config import SIZES, ModelConfig
+from haina.engine.scheduler import CHUNK_TOKENS, chunk_tokens
+from haina.model.config import SIZES
 from haina.native.binding import CacheDtype
-from haina.text.vocabulary import learn
 
-TEXT = [
-    "海纳百川，有容乃大。",
-    "白日依山尽，黄河入海流。",
-    "the sea takes in a hundred rivers",
-    "0123456789",
-] * 20
 GREEDY = Sampling(temperature=0)
-
-
-@pytest.fixture(scope="session")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
-    """A random network with every row of ALiBi and a context of 1,024, as a folder on disk."""
-    wire = learn(TEXT, pieces=560)
-    config = ModelConfig(
-        architecture="BaichuanForCausalLM",
-        vocab_size=600,
-        hidden_size=48,
-        intermediate_size=72,
-        num_hidden_layers=2,
-        num_attention_heads=6,
-        num_key_value_heads=6,
-        head_dim=8,
-        position="alibi",
-        max_position_embeddings=1024,
-    )
-    random = np.random.default_rng(0)
-    tensors = (
-        (name, (random.standard_normal(shape) * 0.3 + (len(shape) == 1)).astype(np.float32))
-        for name, shape in config.tensor_shapes().items()
-    )
-    folder = tmp_path_factory.mktemp("small") / "model"
-    save(folder, config, tensors, tokenizer=wire, generation={}, source={})
-    return Checkpoint.open(folder)
-
-
-@pytest.fixture(scope="session")
-def engine(small: Checkpoint) -> Engine:
-    return Engine(small, threads=2)
 
 
 def answer(engine: Engine, request: Request) -> list[int]:
@@ -72,8 +36,9 @@ def test_a_request_does_not_know_its_companions(engine: Engine) -> None:
     alone = [answer(engine, request) for request in requests]
     together: dict[int, list[int]] = {}
     numbers = [engine.add(request) for request in requests]
-    while engine.running or engine.waiting:
+    while engine.busy:
         for token in engine.step():
+            assert isinstance(token, Token)
             together.setdefault(token.request, []).append(token.id)
     assert [together[number] for number in numbers] == alone
     assert [len(ids) for ids in alone] == [9, 30, 3, 12, 1]
@@ -108,7 +73,7 @@ def test_stop_length_and_cancel(engine: Engine) -> None:
     stream = engine.generate([Request(prompt, 500, GREEDY)])
     assert [next(stream).id for _ in range(3)] == first[:3]
     stream.close()  # a consumer that goes away
-    assert engine.pages.free == free and not engine.running
+    assert engine.pages.free == free and not engine.busy
 
 
 def test_the_context_ends_an_answer(engine: Engine) -> None:
@@ -134,71 +99,88 @@ def test_a_chunk_is_smaller_for_a_larger_model(engine: Engine) -> None:
 class Flawed:
     """The real runner, but `flaw` gets each result first, with the number of the step."""
 
-    def __init__(self, runner: Runner, flaw: Callable[[int, np.ndarray], None]):
+    def __init__(self, runner: Runner, flaw: Callable[[int, Step, Out], None]):
         self.runner, self.flaw, self.steps = runner, flaw, 0
         self.pages, self.page_tokens = runner.pages, runner.page_tokens
+        self.head, self.copy = runner.head, runner.copy
 
-    def step(self, step: Step) -> np.ndarray:
-        logits_MV = self.runner.step(step)
+    def step(self, step: Step) -> Out:
+        out = self.runner.step(step)
         self.steps += 1
-        self.flaw(self.steps, logits_MV)
-        return logits_MV
+        self.flaw(self.steps, step, out)
+        return out
 
 
 THREE = [Request((5, 6, 7), 6, GREEDY), Request((8, 9), 6, GREEDY), Request((10,), 6, Sampling(seed=1))]
 
 
+def flawed(small: Checkpoint, flaw: Callable[[int, Step, Out], None]) -> Engine:
+    engine = Engine.open(small, threads=2)
+    return Engine(engine.config, Flawed(engine.runner, flaw))
+
+
+def said(engine: Engine, numbers: list[int]) -> list[list[Token]]:
+    tokens = [token for _ in range(30) for token in engine.step() if isinstance(token, Token)]
+    assert not engine.busy and engine.pages.free == engine.pages.count
+    return [[token for token in tokens if token.request == number] for number in numbers]
+
+
 def test_a_row_whose_logits_are_no_numbers_ends_alone(engine: Engine, small: Checkpoint) -> None:
-    expected = [answer(engine, request) for request in THREE]
-
-    def flaw(step: int, logits_MV: np.ndarray) -> None:
+    def flaw(step: int, fed: Step, out: Out) -> None:
         if step == 3:
-            logits_MV[1] = np.nan
+            out.logits_MV[1] = np.nan
 
-    flawed = Engine(small, threads=2)
-    flawed.runner = Flawed(flawed.runner, flaw)
-    numbers = [flawed.add(request) for request in THREE]
-    tokens = [token for _ in range(6) for token in flawed.step()]
-    said = [[token.id for token in tokens if token.request == number] for number in numbers]
-    assert said == [expected[0], [*expected[1][:2], -1], expected[2]]
-    (failed,) = (token for token in tokens if token.finish == "error")
-    assert failed.request == numbers[1] and "not a number" in failed.error
-    assert not flawed.running and flawed.pages.free == flawed.pages.count
+    broken = flawed(small, flaw)
+    answers = said(broken, [broken.add(request) for request in THREE])
+    first, second, third = (answer(engine, request) for request in THREE)
+    assert [[token.id for token in tokens] for tokens in answers] == [first, [*second[:2], -1], third]
+    assert answers[1][-1].finish == "error" and "not a number" in answers[1][-1].error
 
 
 def test_a_failure_reaches_whoever_asked(engine: Engine, small: Checkpoint) -> None:
-    def flaw(step: int, logits_MV: np.ndarray) -> None:
+    def flaw(step: int, fed: Step, out: Out) -> None:
         if step == 3:
-            logits_MV[1] = np.nan
+            out.logits_MV[1] = np.nan
 
-    flawed = Engine(small, threads=2)
-    flawed.runner = Flawed(flawed.runner, flaw)
-    good, bad = (flawed.generate([request]) for request in THREE[:2])
+    broken = flawed(small, flaw)
+    good, bad = (broken.generate([request]) for request in THREE[:2])
     ids = [next(good).id]  # step 1: the first alone
     next(bad)  # step 2: both, by the second
     ids += [token.id for token in good]
     assert ids == answer(engine, THREE[0])
     with pytest.raises(ValueError, match="not a number"):
         next(bad)
-    assert flawed.pages.free == flawed.pages.count
+    assert broken.pages.free == broken.pages.count
 
 
-def test_after_a_lack_of_memory_the_same_step_is_made_again(engine: Engine, small: Checkpoint) -> None:
-    def flaw(step: int, logits_MV: np.ndarray) -> None:
-        if step in (1, 4):
+@pytest.mark.parametrize(
+    ("error", "named"), [(MemoryError(), "not enough memory"), (RuntimeError("CUDA: assert"), "CUDA: assert")]
+)
+def test_when_the_runner_fails_in_mid_batch_only_the_guilty_ends(
+    engine: Engine, small: Checkpoint, error: Exception, named: str
+) -> None:
+    whole = [answer(engine, request) for request in THREE]
+    bad = whole[1][2]
+    assert bad not in whole[0] + whole[2], "choose another token"
+
+    def flaw(step: int, fed: Step, out: Out) -> None:
+        if bad in fed.ids_N:
+            raise error
+
+    broken = flawed(small, flaw)
+    answers = said(broken, [broken.add(request) for request in THREE])
+    assert [[token.id for token in tokens] for tokens in answers] == [whole[0], [*whole[1][:3], -1], whole[2]]
+    assert answers[1][-1].finish == "error" and named in answers[1][-1].error
+
+
+def test_a_batch_that_fails_as_a_whole_is_fed_line_by_line(engine: Engine, small: Checkpoint) -> None:
+    def flaw(step: int, fed: Step, out: Out) -> None:
+        if len(fed.row_start_B1) > 2:
             raise MemoryError
 
-    flawed = Engine(small, threads=2)
-    flawed.runner = Flawed(flawed.runner, flaw)
-    numbers = [flawed.add(request) for request in THREE]
-    said: dict[int, list[int]] = {}
-    while flawed.running or flawed.waiting:
-        try:
-            for token in flawed.step():
-                said.setdefault(token.request, []).append(token.id)
-        except MemoryError:
-            continue
-    assert [said[number] for number in numbers] == [answer(engine, request) for request in THREE]
+    broken = flawed(small, flaw)
+    answers = said(broken, [broken.add(request) for request in THREE])
+    assert [[token.id for token in tokens] for tokens in answers] == [answer(engine, one) for one in THREE]
 
 
 def test_two_streams_side_by_side_lose_nothing(engine: Engine) -> None:
@@ -218,7 +200,7 @@ def test_two_streams_side_by_side_lose_nothing(engine: Engine) -> None:
 def test_when_one_of_several_is_refused_none_is_left_behind(engine: Engine) -> None:
     with pytest.raises(ValueError, match="600"):
         list(engine.generate([Request((5, 6)), Request((600,))]))
-    assert not engine.waiting and not engine.running
+    assert not engine.busy
 
 
 @pytest.mark.parametrize("count", [0, -3])
@@ -228,7 +210,7 @@ def test_no_new_tokens_are_refused(engine: Engine, count: int) -> None:
 
 
 def test_a_score_holds_the_logits_of_a_few_tokens(small: Checkpoint) -> None:
-    engine = Engine(small, cache_bytes=1 << 20)
+    engine = Engine.open(small, cache_bytes=1 << 20)
     ids = [7] * 1000  # float32 logits of all: 2.4 MB
     tracemalloc.start()
     engine.score((5,), [ids])
@@ -244,17 +226,15 @@ def test_banned_ids_stay_away(engine: Engine) -> None:
     assert not set(free) & set(banned)
 
 
-def test_requests_wait_for_pages(small: Checkpoint) -> None:
-    tight = Engine(small, cache_bytes=2 * 48 * 2 * 2 * 64)  # two pages of 32 tokens
-    numbers = [tight.add(Request((5, 6, 7), 40, GREEDY)) for _ in range(3)]
-    tight.step()
-    assert set(tight.running) == {numbers[0]} and len(tight.waiting) == 2
-    seen = {token.request for _ in range(200) for token in tight.step()}
-    assert seen == set(numbers) and tight.pages.free == tight.pages.count
-
-
 @pytest.mark.parametrize(
-    ("ids", "named"), [((), "empty prompt"), ((600,), "600"), ((-1,), "-1"), (tuple([5] * 1024), "1024")]
+    ("ids", "named"),
+    [
+        ((), "empty prompt"),
+        ((600,), "600"),
+        ((-1,), "-1"),
+        (tuple([5] * 1024), "1024"),
+        ((5,) * 1030, "1030"),
+    ],
 )
 def test_what_can_never_be_served_is_refused_with_the_figure(
     engine: Engine, ids: tuple[int, ...], named: str
@@ -271,30 +251,21 @@ def test_embed_gives_unit_vectors(engine: Engine) -> None:
 
 def test_eight_bits_stay_close(small: Checkpoint, engine: Engine) -> None:
     ids = [list(range(20, 60))]
-    rounded = Engine(small, bits=8)
+    rounded = Engine.open(small, bits=8)
     assert rounded.score((5,), ids)[0] == pytest.approx(engine.score((5,), ids)[0], rel=0.03)
 
 
 def test_one_thread_says_what_two_say(small: Checkpoint, engine: Engine) -> None:
     request = Request(tuple(range(30, 70)), 20, Sampling(seed=5))
-    assert answer(Engine(small, threads=1), request) == answer(engine, request)
+    assert answer(Engine.open(small, threads=1), request) == answer(engine, request)
     assert answer(engine, replace(request, sampling=Sampling(seed=6))) != answer(engine, request)
-
-
-def test_pages_are_lent_and_given_back() -> None:
-    pages = Pages(4, 32)
-    first = pages.take(33)
-    assert first is not None and len(first) == 2 and pages.free == 2
-    assert pages.take(100) is None and pages.free == 2
-    pages.give_back(first)
-    assert pages.free == 4
 
 
 SCORED = [int(i) for i in np.random.default_rng(2).integers(5, 90, 90)]
 
 
 def nats_with(checkpoint: Checkpoint, dtype: CacheDtype) -> list[float]:
-    engine = Engine(checkpoint, cache_bytes=1 << 20, cache_dtype=dtype, threads=1)
+    engine = Engine.open(checkpoint, cache_bytes=1 << 20, cache_dtype=dtype, threads=1)
     return engine.score(SCORED[:60], [SCORED[60:], SCORED[70:]])
 
 
@@ -306,7 +277,7 @@ def test_a_rounded_cache_changes_scores_a_little(small: Checkpoint, dtype: Cache
 
 @pytest.mark.parametrize("dtype", ["F32", "F16", "BF16", "I8"])
 def test_a_cache_is_as_large_as_it_was_counted(small: Checkpoint, dtype: CacheDtype) -> None:
-    engine = Engine(small, cache_bytes=1 << 20, cache_dtype=dtype)
+    engine = Engine.open(small, cache_bytes=1 << 20, cache_dtype=dtype)
     assert isinstance(engine.runner, NativeRunner)
     page_bytes = cache_token_bytes(small.config, dtype) * engine.pages.page_tokens
     assert engine.runner.cache.nbytes == engine.pages.count * page_bytes
@@ -315,7 +286,8 @@ def test_a_cache_is_as_large_as_it_was_counted(small: Checkpoint, dtype: CacheDt
 
 def test_int8_holds_nearly_twice_the_tokens(small: Checkpoint) -> None:
     pages = {
-        dtype: Engine(small, cache_bytes=1 << 20, cache_dtype=dtype).pages.count for dtype in ("F16", "I8")
+        dtype: Engine.open(small, cache_bytes=1 << 20, cache_dtype=dtype).pages.count
+        for dtype in ("F16", "I8")
     }
     per_head = small.config.head_dim
     assert pages["I8"] / pages["F16"] == pytest.approx(2 * per_head / (per_head + 4), rel=0.05)

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from haina.checkpoint.checkpoint import Checkpoint
-from haina.engine.engine import Engine, Request
+from haina.engine.engine import Engine
+from haina.engine.request import Request
 from haina.engine.runner import Step
 from haina.engine.sampling import Sampling
 
@@ -27,11 +28,11 @@ def reference(request: pytest.FixtureRequest) -> Reference:
     if not folder.is_dir():
         folder = request.getfixturevalue("data") / "baichuan-fixtures" / request.param
     facts = json.loads((folder / "reference.json").read_text(encoding="utf-8"))
-    engine = Engine(Checkpoint.open(folder), cache_dtype="F32", cache_bytes=1 << 20, threads=2)
+    engine = Engine.open(Checkpoint.open(folder), cache_dtype="F32", cache_bytes=1 << 20, threads=2)
     return engine, dict(np.load(folder / "reference.npz")), facts
 
 
-def step_of(engine: Engine, prompts: list[np.ndarray], *, hidden: bool = False) -> Step:
+def step_of(engine: Engine, prompts: list[np.ndarray]) -> Step:
     """All tokens of all prompts in one batch, from position 0, each prompt on pages of its own."""
     lengths = [len(ids) for ids in prompts]
     page_start_B1 = np.cumsum([0] + [engine.pages.needed(length) for length in lengths], dtype=np.int32)
@@ -42,21 +43,21 @@ def step_of(engine: Engine, prompts: list[np.ndarray], *, hidden: bool = False) 
         pages=np.arange(page_start_B1[-1], dtype=np.int32),
         page_start_B1=page_start_B1,
         want_M=np.arange(sum(lengths), dtype=np.int32),
-        hidden=hidden,
+        hidden_M=np.arange(sum(lengths), dtype=np.int32),
     )
 
 
 def test_logits_of_every_prompt_in_one_ragged_batch(reference: Reference) -> None:
     engine, arrays, facts = reference
     count = len(facts["prompts"])
-    logits_NV = engine.runner.step(step_of(engine, [arrays[f"ids_{i}"] for i in range(count)]))
+    logits_NV = engine.runner.step(step_of(engine, [arrays[f"ids_{i}"] for i in range(count)])).logits_MV
     theirs_NV = np.concatenate([arrays[f"logits_{i}"] for i in range(count)])
     np.testing.assert_allclose(logits_NV, theirs_NV, rtol=0, atol=TOLERANCE)
 
 
 def test_hidden_state_after_the_last_norm(reference: Reference) -> None:
     engine, arrays, _ = reference
-    hidden_ND = engine.runner.step(step_of(engine, [arrays["ids_0"]], hidden=True))
+    hidden_ND = engine.runner.step(step_of(engine, [arrays["ids_0"]])).hidden_MD
     np.testing.assert_allclose(hidden_ND, arrays["hidden_0"][-1], rtol=0, atol=TOLERANCE)
 
 

@@ -1,0 +1,105 @@
+"""Scoring and Embedding: jobs that read texts and say numbers, or a vector, of them. They choose nothing.
+
+A job may have to read a line again (scheduler.py); what it is told twice, it notes once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from haina.engine.line import Branches, Line
+from haina.engine.pages import first_key
+from haina.engine.request import Embed, Event, Score, Scores, Vector
+from haina.engine.sampling import log_sum_exp
+
+ANSWERS_AT_ONCE = 16  # of one job, in one step
+
+
+class Scoring:
+    """The prompt is read once; answers are lines that begin with its pages."""
+
+    def __init__(self, number: int, order: tuple[int, int], asked: Score, branches: Branches):
+        self.number, self.order, self.asked, self.branches = number, order, asked, branches
+        self.prompt = Line(list(asked.prompt), len(asked.prompt) - 1, first_key(asked.tenant))
+        self.lines = [self.prompt]
+        self.prompt_tokens = len(asked.prompt)
+        self.nats = [np.zeros(len(answer)) for answer in asked.answers]  # of each token
+        self._answer: dict[Line, int] = {}  # the lines being read
+        self._waiting = [i for i, answer in enumerate(asked.answers) if len(answer) > 1]
+        self.done = False
+
+    def most_pages(self, page_tokens: int) -> int:
+        shared, rest = divmod(self.prompt_tokens, page_tokens)
+        own = sorted(-(-(rest + len(answer)) // page_tokens) for answer in self.asked.answers)
+        return shared + 1 + sum(own[-ANSWERS_AT_ONCE:])
+
+    def prepare(self) -> None:
+        """Lines for answers, so many at a time, as soon as the prompt has been read."""
+        while self.prompt.unfed == 0 and self._waiting and len(self._answer) < ANSWERS_AT_ONCE:
+            i = self._waiting.pop(0)
+            line = self.branches.fork(self.prompt)
+            line.ids += self.asked.answers[i][:-1]
+            line.wanted = self.prompt_tokens
+            self._answer[line] = i
+            self.lines.append(line)
+
+    def take(self, line: Line, rows: np.ndarray) -> Sequence[Event]:
+        if line is self.prompt:
+            for answer, nats in zip(self.asked.answers, self.nats, strict=True) if len(rows) else ():
+                nats[:1] = [_nats(rows[0], id) for id in answer[:1]]
+        else:
+            self._note(line, rows)
+        self.done = not (self.prompt.unfed or self._waiting or self._answer)
+        return [Scores(self.number, tuple(float(nats.sum()) for nats in self.nats))] if self.done else []
+
+    def failed(self, error: str) -> Sequence[Event]:
+        self.done = True
+        return [Scores(self.number, (), error)]
+
+    def _note(self, line: Line, rows: np.ndarray) -> None:
+        i = self._answer[line]
+        first = line.fed - len(rows) - self.prompt_tokens + 1  # index of the token after the first row
+        for t, row in enumerate(rows, start=first):
+            self.nats[i][t] = _nats(row, self.asked.answers[i][t])
+        if line.unfed == 0:
+            self.lines.remove(line)
+            del self._answer[line]
+            self.branches.release(line)
+
+
+class Embedding:
+    """One text, one vector."""
+
+    def __init__(self, number: int, order: tuple[int, int], asked: Embed):
+        self.number, self.order, self.asked, self.done = number, order, asked, False
+        self.prompt_tokens = len(asked.ids)
+        wanted = 0 if asked.pooling == "mean" else len(asked.ids) - 1
+        self.lines = [Line(list(asked.ids), wanted, first_key(asked.tenant), hidden=True)]
+        self._sum_D: np.ndarray | float = 0.0
+
+    def most_pages(self, page_tokens: int) -> int:
+        return -(-len(self.asked.ids) // page_tokens)
+
+    def prepare(self) -> None:
+        pass
+
+    def failed(self, error: str) -> Sequence[Event]:
+        self.done = True
+        return [Vector(self.number, np.zeros(0, np.float32), error)]
+
+    def take(self, line: Line, rows: np.ndarray) -> Sequence[Event]:
+        if line.fed - len(rows) <= line.wanted:
+            self._sum_D = 0.0
+        if len(rows):
+            self._sum_D = self._sum_D + rows.sum(axis=0, dtype=np.float64)
+        self.done = line.unfed == 0
+        if not self.done:
+            return []
+        length = max(float(np.linalg.norm(self._sum_D)), 1e-12)
+        return [Vector(self.number, np.asarray(self._sum_D / length, np.float32))]
+
+
+def _nats(logits_V: np.ndarray, id: int) -> float:
+    return float(logits_V[id]) - log_sum_exp(logits_V)
