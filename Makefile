@@ -29,6 +29,7 @@ torture: $(VENV)/tested               ## conversions killed at random points, th
 
 bench: native $(VENV)/benched         ## measure this machine against llama.cpp, write docs/benchmarks.md; half an hour
 	$(BIN)/python -m bench.inference
+	$(BIN)/python -m bench.engine
 
 wheel:
 	$(PYTHON) -m pip wheel --no-deps -w dist .

@@ -31,7 +31,9 @@ def main() -> None:
         sections, about = [limits(bench)], machine(options)
         for section in options.sections.split(","):
             sections += run_section(bench, section, options)
-            Report(about, sections).write(options.out)  # what there is so far: a run takes half an hour
+            Report("python -m bench.inference", about, sections).write(
+                options.out
+            )  # what there is so far: a run takes half an hour
             print(f"{section}: {len(sections)} tables in {options.out}", file=sys.stderr)
 
 
@@ -45,14 +47,14 @@ def parser() -> argparse.ArgumentParser:
     add("--sizes", default="7b,13b")
     add("--layers", type=int, help="fewer layers than published, for a quick look")
     add("--sections", default="decode,prefill,products,memory,embedded,conversion,quality")
-    add("--folder", type=_kept, help="keep the models here; else in a temporary folder (15 GB)")
+    add("--folder", type=kept, help="keep the models here; else in a temporary folder (15 GB)")
     add("--data", type=Path, default=os.environ.get("HAINA_DATA", "../shared/data"))
     add("--run", type=Path, default="runs/brook", help="the training run of the embedded model")
     add("--out", type=Path, default="docs/benchmarks.md")
     return found
 
 
-def _kept(folder: str) -> nullcontext[str]:
+def kept(folder: str) -> nullcontext[str]:
     return nullcontext(folder)
 
 

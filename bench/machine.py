@@ -100,6 +100,15 @@ class Spread:
         found = list(values)
         return cls(statistics.median(found), min(found), max(found))
 
+    @classmethod
+    def middle(cls, values: Iterable[float]) -> Spread:
+        """Of many: median and quartiles."""
+        low, median, high = statistics.quantiles(values, n=4)
+        return cls(median, low, high)
+
+    def times(self, factor: float) -> Spread:
+        return Spread(factor * self.median, factor * self.low, factor * self.high)
+
     def __str__(self) -> str:
         return f"{self.median:.2f} ({self.low:.2f}–{self.high:.2f})"
 

@@ -39,7 +39,7 @@ def _print_status() -> None:
 
 def _run_ours(path: Path, ids: list[int], context: int, threads: int) -> None:
     from bench.ours import INT8_CACHE, Ours
-    from haina.engine.engine import chunk_tokens
+    from haina.engine.scheduler import chunk_tokens
 
     ours = Ours(path, sequences=1, tokens=context, threads=threads, cache=INT8_CACHE)
     step = chunk_tokens(ours.checkpoint.config)

@@ -138,16 +138,16 @@ class Ours:
         pages = [
             np.arange(s * self.pages_each, s * self.pages_each + last, dtype=np.int32) for s in sequences
         ]
-        return self.runner.step(
-            Step(
-                ids_N=np.array(ids, np.int32),
-                at_N=at.astype(np.int32),
-                row_start_B1=np.cumsum([0, *counts], dtype=np.int32),
-                pages=np.concatenate(pages),
-                page_start_B1=np.arange(0, (len(pages) + 1) * last, last, dtype=np.int32),
-                want_M=wanted,
-            )
+        step = Step(
+            ids_N=np.array(ids, np.int32),
+            at_N=at.astype(np.int32),
+            row_start_B1=np.cumsum([0, *counts], dtype=np.int32),
+            pages=np.concatenate(pages),
+            page_start_B1=np.arange(0, (len(pages) + 1) * last, last, dtype=np.int32),
+            want_M=wanted,
+            hidden_M=np.zeros(0, np.int32),
         )
+        return self.runner.step(step).logits_MV
 
 
 def matrices(config: ModelConfig) -> list[tuple[str, int, int]]:

@@ -10,15 +10,15 @@ from pathlib import Path
 
 from bench.machine import Spread
 
-LEGEND = """Medians of the rounds of one run; every round holds one of each, ours and llama.cpp's, and a reading of the
-memory. `a (b–c)` is the median ratio within a round, the smallest and the largest. A ratio above 1 means that ours is
-that many times faster. Only ratios within one run mean anything: the memory of a shared machine moves by half within
-minutes. `bench/` says what is compared. What was asked was asked of two threads of a machine with AVX-512 VNNI."""
+LEGEND = """Medians of the rounds of one run; every round holds one of each side and a reading of the memory.
+`a (b–c)` is the median ratio within a round, the smallest and the largest. A ratio above 1 means that ours is that many
+times faster. Only ratios within one run mean anything: the memory of a shared machine moves by half within minutes.
+`bench/` says what is compared. What was asked was asked of two threads of a machine with AVX-512 VNNI."""
 
 
 @dataclass(frozen=True)
 class Goal:
-    """A figure of issue 3: what was measured, and the least (or `most`) that was asked."""
+    """A figure that was asked for: what was measured, and the least (or `most`) that was asked."""
 
     what: str
     measured: float
@@ -61,8 +61,9 @@ class Section:
 
 @dataclass(frozen=True)
 class Report:
-    """One run."""
+    """One run of a command."""
 
+    command: str
     machine: list[str]
     sections: list[Section]
 
@@ -72,11 +73,11 @@ class Report:
         lines = [
             "# Benchmarks",
             "",
-            f"Written by `make bench` at commit {_commit()}, {datetime.date.today()}.",
+            f"Written by `{self.command}` at commit {_commit()}, {datetime.date.today()}.",
         ]
         lines += [f"{line}  " for line in self.machine] + ["", LEGEND, ""]
         if goals:
-            lines += [f"![ratios to llama.cpp]({file.stem}.png)", "", "## Figures to reach", ""]
+            lines += [f"![ratios]({file.stem}.png)", "", "## Figures to reach", ""]
             lines += table(["work", "asked", "measured here", "reached"], [goal.line() for goal in goals])
             picture(goals, file.with_suffix(".png"))
         for section in self.sections:
@@ -90,10 +91,13 @@ def table(header: list[str], rows: Iterable[list[str]]) -> list[str]:
 
 
 def _commit() -> str:
-    found = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    )
-    return found.stdout.strip() or "unknown"
+    """With -dirty if something else was measured than the commit holds; docs/, where this writes, does not count."""
+    commit, changes = _git("rev-parse", "--short", "HEAD"), _git("status", "--porcelain", "--", ".", ":!docs")
+    return (commit or "unknown") + ("-dirty" if changes else "")
+
+
+def _git(*words: str) -> str:
+    return subprocess.run(["git", *words], capture_output=True, text=True, check=False).stdout.strip()
 
 
 def picture(goals: list[Goal], file: Path) -> None:

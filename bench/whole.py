@@ -129,7 +129,8 @@ def prefill(bench: Bench, size: str) -> Section:
                 context.feed(IDS, 0)
 
             works["theirs"] = theirs
-        found = interleave(max(1, bench.rounds // 3), works, bench.machine.int8_peak)
+        rounds = max(1, bench.rounds // 3)
+        found = interleave(rounds, works, bench.machine.int8_peak)
     s = found.median_s("ours")
     operations = 2 * PROMPT * sum(rows * cols for name, rows, cols in matrices(config) if name != HEAD)
     row = [
@@ -144,7 +145,9 @@ def prefill(bench: Bench, size: str) -> Section:
         row += [f"{found.median_s('theirs'):.2f}", str(ratio)]
         header += ["llama.cpp Q4_0, s", "ratio"]
         goals.append(at_least(f"{size} prefill of {PROMPT} / llama.cpp", ratio, 2.5))
-    note = f"{_shape(size, config)}; the whole model in one step, its head for the last token."
+    note = (
+        f"{_shape(size, config)}; the whole model in one step, its head for the last token; {rounds} rounds."
+    )
     return Section(f"{size}: prefill of {PROMPT} tokens, w4", note, header, [row], goals)
 
 
