@@ -24,8 +24,8 @@ native:                               ## compile native/ in place, for work on t
 fuzz: $(VENV)/tested                  ## the readers against mutated bytes, the full dose
 	HAINA_FUZZ=20000 $(BIN)/pytest tests/checkpoint/test_fuzz.py tests/text
 
-torture: $(VENV)/tested               ## conversions killed at random points, the full dose
-	HAINA_TORTURE=20 $(BIN)/pytest tests/checkpoint/test_convert.py
+torture: $(VENV)/tested               ## kills, 20,000 requests, 100,000 operations of the scheduler: the full dose
+	HAINA_TORTURE=20 $(BIN)/pytest tests/checkpoint/test_convert.py tests/engine/test_soak.py tests/engine/test_scheduler.py
 
 bench: native $(VENV)/benched         ## measure this machine against llama.cpp, write docs/benchmarks.md; half an hour
 	$(BIN)/python -m bench.inference
