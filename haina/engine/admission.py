@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
 
 from haina.engine.pages import Pages
 from haina.engine.request import Asked, Embed, Request, Score
+from haina.engine.sampling import Sampling
 from haina.model.config import ModelConfig
 from haina.wording import say
 
@@ -14,6 +19,8 @@ MOST_LINES = 64  # of a step, and so of a request
 
 def check(asked: Asked, config: ModelConfig) -> None:
     """ValueError: no such token, no token at all, a number out of range, or longer than the context."""
+    if type(asked.priority) is not int:
+        raise _out_of_range("priority", asked.priority, -math.inf, math.inf)
     if isinstance(asked, Embed):
         _check_ids(asked.ids, config)
     elif isinstance(asked, Score):
@@ -22,7 +29,7 @@ def check(asked: Asked, config: ModelConfig) -> None:
             _check_ids(answer, config)
     else:
         _check_ids(asked.ids, config, more=1)
-        _check_ids([id for id, _ in asked.sampling.logit_bias] or [0], config)
+        _check_range([id for id, _ in asked.sampling.logit_bias], config)
         _check_counts(asked)
 
 
@@ -41,7 +48,7 @@ def check_room(needed: int, pages: Pages) -> None:
 
 
 def _check_ids(ids: Sequence[int], config: ModelConfig, *, more: int = 0) -> None:
-    size, context = config.vocab_size, config.max_position_embeddings
+    context = config.max_position_embeddings
     if not ids:
         raise ValueError(
             say(
@@ -49,14 +56,7 @@ def _check_ids(ids: Sequence[int], config: ModelConfig, *, more: int = 0) -> Non
                 "提示为空，无从续写；请至少给出一个词元",
             )
         )
-    wrong = next((i for i in ids if not 0 <= i < size), None)
-    if wrong is not None:
-        raise ValueError(
-            say(
-                f"token id {wrong} is not one of the model's {size}",
-                f"词元编号 {wrong} 不在模型的 {size} 个之内",
-            )
-        )
+    _check_range(ids, config)
     if len(ids) + more > context:
         en, zh = (f" and needs {more} more", f"，另需 {more} 个") if more else ("", "")
         raise ValueError(
@@ -67,14 +67,36 @@ def _check_ids(ids: Sequence[int], config: ModelConfig, *, more: int = 0) -> Non
         )
 
 
+def _check_range(ids: Sequence[int], config: ModelConfig) -> None:
+    size = config.vocab_size
+    wrong = next((i for i in ids if not isinstance(i, int | np.integer) or not 0 <= i < size), None)
+    if wrong is not None:
+        raise ValueError(
+            say(
+                f"token id {wrong} is not one of the model's {size}",
+                f"词元编号 {wrong} 不在模型的 {size} 个之内",
+            )
+        )
+
+
 def _check_counts(asked: Request) -> None:
     best_of = asked.n if asked.best_of is None else asked.best_of
     width = asked.beams.width if asked.beams else asked.n
-    if asked.max_new_tokens < 1:
-        raise _out_of_range("max_new_tokens", asked.max_new_tokens, "1, 2, 3 …", "至少为 1")
-    for name, value, least in (("n", asked.n, 1), ("best_of", best_of, asked.n), ("beams", width, asked.n)):
-        if not least <= value <= MOST_LINES:
-            raise _out_of_range(name, value, f"{least} … {MOST_LINES}", f"{least} 至 {MOST_LINES}")
+    for name, value, least, most in (
+        ("max_new_tokens", asked.max_new_tokens, 1, math.inf),
+        ("n", asked.n, 1, MOST_LINES),
+        ("best_of", best_of, asked.n, MOST_LINES),
+        ("beams", width, asked.n, MOST_LINES),
+    ):
+        if type(value) is not int or not least <= value <= most:
+            raise _out_of_range(name, value, least, most)
+    if asked.beams and replace(asked.sampling, seed=None) != Sampling():
+        raise ValueError(
+            say(
+                "beams are ranked by the network's own probabilities; leave out the sampling settings",
+                "集束按网络本身的概率排序；请去掉采样设置",
+            )
+        )
     if asked.beams and asked.best_of is not None:
         raise ValueError(
             say(
@@ -84,7 +106,11 @@ def _check_counts(asked: Request) -> None:
         )
 
 
-def _out_of_range(name: str, value: int, en: str, zh: str) -> ValueError:
-    return ValueError(
-        say(f"{name} = {value} is out of range; use {en}", f"{name} = {value} 超出范围；可用：{zh}")
-    )
+def _out_of_range(name: str, value: object, least: float, most: float) -> ValueError:
+    if most < math.inf:
+        en, zh = f"use a whole number from {least} to {most}", f"应为 {least} 至 {most} 的整数"
+    elif least > -math.inf:
+        en, zh = f"use a whole number from {least} on", f"应为不小于 {least} 的整数"
+    else:
+        en, zh = "use a whole number", "应为整数"
+    return ValueError(say(f"{name} = {value}: {en}", f"{name} = {value}：{zh}"))

@@ -44,7 +44,7 @@ from haina.engine.generation import Head, masked
 from haina.engine.line import Branches, Line
 from haina.engine.pages import first_key
 from haina.engine.request import Event, Finish, Request, Token
-from haina.engine.sampling import log_sum_exp
+from haina.engine.sampling import log_sum_exp, not_a_number
 from haina.wording import say
 
 
@@ -98,6 +98,7 @@ class BeamSearch:
         assert request.beams
         self.number, self.order, self.request, self.beams = number, order, request, request.beams
         self.prompt_tokens, self.limit, self.done = len(request.ids), limit, False
+        self.most_lines = request.beams.width
         self.head, self.branches = head, branches
         self.ends = np.setdiff1d(stop_ids, banned)
         self.says_V = np.ones(vocab_size, np.bool_)  # what may be said in a text: no stop id, nothing banned
@@ -317,12 +318,7 @@ def _promise(state: State | None) -> float:
 def _numbers(logits: np.ndarray) -> np.ndarray:
     """The logits. ValueError: they are none."""
     if not logits.max(initial=-np.inf) < np.inf:  # true of NaN, too
-        raise ValueError(
-            say(
-                "the network's output is not a number; the weights are damaged: download the model again",
-                "网络输出了非数值（NaN）；权重已损坏，请重新下载模型",
-            )
-        )
+        raise ValueError(not_a_number())
     return logits
 
 

@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -203,34 +204,39 @@ class Engine:
     def _step(self) -> None:
         """Feed one batch. When the runner fails, every line is fed alone, and who fails again ends."""
         began = time.perf_counter()
+        for job in list(self.scheduler.running):
+            self._guarded(job, job.prepare)
         turns = self.scheduler.plan()
         assert turns or not self.scheduler.running, "there is work, but nothing to feed"
         if not turns:
             return
         try:
             rows = self._fed(turns)
-        except Exception as error:  # whatever a device may raise
-            if len(turns) == 1:
-                self._hear(turns[0].job, turns[0].job.failed(_failed(error)))
-            else:
-                self._one_by_one(turns)
-        else:
-            if self.drafters and self.drafters.watching:
-                continued = all(turn.count == 1 + turn.line.drafts for turn in turns)
-                seconds = time.perf_counter() - began if continued else None
-                self.drafters.timed(len(turns), sum(turn.count for turn in turns), seconds)
-            for turn, found in zip(turns, rows, strict=True):
-                self._take(turn, found)
+        except Exception:  # whatever a device may raise
+            for turn in turns:
+                self._guarded(turn.job, partial(self._alone, turn))
+            return
+        if self.drafters and self.drafters.watching:
+            continued = all(turn.count == 1 + turn.line.drafts for turn in turns)
+            seconds = time.perf_counter() - began if continued else None
+            self.drafters.timed(len(turns), sum(turn.count for turn in turns), seconds)
+        for turn, found in zip(turns, rows, strict=True):
+            self._guarded(turn.job, partial(self._take, turn, found))
 
-    def _one_by_one(self, turns: list[Turn]) -> None:
-        for turn in turns:
-            if not turn.job.done:
-                try:
-                    (rows,) = self._fed([turn])
-                except Exception as error:
-                    self._hear(turn.job, turn.job.failed(_failed(error)))
-                else:
-                    self._take(turn, rows)
+    def _guarded(self, job: Job, act: Callable[[], object]) -> None:
+        """Act for a job, unless it is done. Whatever goes wrong is its own end: of a device, a rule, a grammar."""
+        if job.done:
+            return
+        try:
+            act()
+        except BaseException as error:
+            self._hear(job, job.failed(_reason(error)), broken=True)
+            if not isinstance(error, Exception):  # Ctrl-C
+                raise
+
+    def _alone(self, turn: Turn) -> None:
+        (rows,) = self._fed([turn])
+        self._take(turn, rows)
 
     def _fed(self, turns: list[Turn]) -> list[np.ndarray]:
         """What each turn wanted, of the ids it fed. The runner is called once; nothing else changes."""
@@ -245,29 +251,24 @@ class Engine:
 
     def _take(self, turn: Turn, rows: np.ndarray) -> None:
         """The job takes its rows."""
-        job, line = turn.job, turn.line
-        if job.done:
-            return  # another of its lines has failed
+        line = turn.line
         sure, drafts = line.sure, line.drafts
         line.fed += turn.count
         self.counts.fed += turn.count
-        try:
-            events = job.take(line, rows)
-        except ValueError as error:
-            events = job.failed(str(error))
+        events = turn.job.take(line, rows)
         if self.drafters and drafts:
             self.drafters.judged(line.fed - sure)
             self.counts.drafted += drafts
             self.counts.accepted += line.fed - sure
-        self._hear(job, events)
+        self._hear(turn.job, events)
 
-    def _hear(self, job: Job, events: Iterable[Event]) -> None:
+    def _hear(self, job: Job, events: Iterable[Event], *, broken: bool = False) -> None:
         """What a job says goes to whoever asked; a job that is done goes."""
         served = self._served[job.number]
         for event in events:
             served.mail.extend(served.best.take(event) if served.best else [event])
         if job.done:
-            self.scheduler.remove(job)
+            self.scheduler.remove(job, broken=broken)
             served.jobs.remove(job)
             if not served.jobs:
                 del self._served[job.number]
@@ -334,13 +335,15 @@ class Engine:
                 self.cancel(number)
 
 
-def _failed(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
+    if isinstance(error, ValueError):
+        return str(error)
     if isinstance(error, MemoryError):
         return say(
             "not enough memory for this request; shorten it, or close other programs",
             "内存不足，无法处理该请求；请缩短，或关闭其他程序",
         )
-    return say(f"the device failed: {error}", f"计算设备出错：{error}")
+    return say(f"the request failed: {error!r}", f"该请求失败：{error!r}")
 
 
 def _batch(turns: list[Turn]) -> Step:

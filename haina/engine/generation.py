@@ -7,7 +7,9 @@ the network: it is given logits, or the state of the last token and a way to the
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -21,6 +23,7 @@ from haina.engine.constraint import (
     dead_end,
     is_over,
     nothing_follows,
+    shorten,
 )
 from haina.engine.line import Line
 from haina.engine.loops import Loops
@@ -57,9 +60,9 @@ class Generation:
         self.sampler, self.limit, self.head, self.drafter = sampler, limit, head, drafter
         line = Line(list(request.ids), len(request.ids) - 1, first_key(request.tenant))
         self.line, self.lines, self.done = line, [line], False
-        self.prompt_tokens = len(request.ids)
+        self.prompt_tokens, self.most_lines = len(request.ids), 1
         self.loops = Loops() if request.stop_loops else None
-        self.stop_ids = stop_ids
+        self.stop_ids, self.barred = stop_ids, request.stop_ids | request.banned_ids
         self.state: State | None = request.constraint.start() if request.constraint else None
         self.allowed: Allowed = All()
         self._said: list[Token] = []
@@ -113,7 +116,10 @@ class Generation:
     def choose(self, row: np.ndarray, *, hidden: bool = False) -> None:
         """Say what comes next. row: its logits (V), or the state (D) of the last token."""
         logits, ids = self._candidates(row, hidden)
-        chosen = self.sampler.choose(logits, ids)
+        try:
+            chosen = self.sampler.choose(logits, ids)
+        except ValueError as error:
+            raise ValueError(f"{error} ({shorten(str(self.state))})" if self.state else str(error)) from None
         self._append(chosen)
         self._look()
 
@@ -121,32 +127,13 @@ class Generation:
         """The logits that may be chosen from, with the bias of the constraint; and of which ids they are."""
         allowed = self.allowed
         if isinstance(allowed, Sparse):
-            ids, bias = self._with_end(allowed)
-            logits = self.head(row[None], ids)[0] if hidden else row[ids]
-            return (logits if bias is None else logits + bias), ids
-        if isinstance(allowed, Dense):
-            return self._end_or_not(masked(row, allowed), row), None
-        return (self._end_or_not(row.copy(), row) if self.state else row), None
-
-    def _end_or_not(self, logits_V: np.ndarray, row_V: np.ndarray) -> np.ndarray:
-        """The ids that end the text are as likely as they are where it may end, and impossible where not."""
-        assert self.state
-        ends = self.stop_ids
-        logits_V[ends] = row_V[ends] if self.state.accepting() else -np.inf
-        return logits_V
-
-    def _with_end(self, allowed: Sparse) -> tuple[np.ndarray, np.ndarray | None]:
-        """Its ids, and the ids that end the text where it may end."""
-        assert self.state
-        ids, bias = allowed.ids, allowed.bias
-        ends = self.stop_ids[~np.isin(self.stop_ids, ids)] if self.state.accepting() else self.stop_ids[:0]
-        if not len(ends):
-            return ids, bias
-        whole = np.concatenate([ids, ends])
-        order = np.argsort(whole, kind="stable")
-        if bias is not None:
-            bias = np.concatenate([bias, np.zeros(len(ends), bias.dtype)])[order]
-        return whole[order], bias
+            logits = self.head(row[None], allowed.ids)[0] if hidden else row[allowed.ids]
+            return (logits if allowed.bias is None else logits + allowed.bias), allowed.ids
+        if self.state is None:
+            return row, None
+        logits_V = masked(row, allowed) if isinstance(allowed, Dense) else row.copy()
+        logits_V[self.stop_ids] = row[self.stop_ids] if self.state.accepting() else -np.inf
+        return logits_V, None
 
     def _append(self, chosen: Chosen) -> None:
         """The id is part of the text. Sets `done`, and why."""
@@ -179,9 +166,7 @@ class Generation:
     def _look(self) -> None:
         """What may come now; what must come is said at once."""
         while self.state and not self.done:
-            if nothing_follows(self.state):
-                raise ValueError(dead_end(self.state))
-            self.allowed = self.state.allowed()
+            self.allowed = self._offered(self.state)
             if not isinstance(self.allowed, Forced):
                 break
             for id in self.allowed.ids:
@@ -189,6 +174,32 @@ class Generation:
                     self._append(Chosen(id, 0.0, ()))
         self.line.wanted = len(self.line.ids) - 1
         self.line.hidden = isinstance(self.allowed, Sparse)
+
+    def _offered(self, state: State) -> Allowed:
+        """What may come, the end included. An id that ends texts is never part of one. ValueError: nothing may."""
+        allowed = state.allowed()
+        if isinstance(allowed, Forced):
+            must = tuple(itertools.takewhile(lambda id: id not in self.barred, allowed.ids))
+            if must:
+                return Forced(must)
+            allowed = allowed.ways
+        if isinstance(allowed, Sparse):
+            allowed = with_ends(allowed, tuple(self.stop_ids.tolist()), state.accepting())
+        if nothing_follows(state) or (isinstance(allowed, Sparse) and not len(allowed.ids)):
+            raise ValueError(dead_end(state))
+        return allowed
+
+
+@lru_cache(maxsize=4096)
+def with_ends(allowed: Sparse, ends: tuple[int, ...], may_end: bool) -> Sparse:
+    """The ids without those that end a text; or with all of these, where it may end."""
+    keep = ~np.isin(allowed.ids, ends)
+    ids, bias = allowed.ids[keep], None if allowed.bias is None else allowed.bias[keep]
+    if may_end:
+        at = np.searchsorted(ids, ends)
+        ids = np.insert(ids, at, ends)
+        bias = None if bias is None else np.insert(bias, at, 0.0)
+    return Sparse(ids, bias)
 
 
 def masked(logits_V: np.ndarray, allowed: Dense) -> np.ndarray:

@@ -31,6 +31,8 @@ class Line:
     pages: list[int] = field(default_factory=list)
     keys: list[bytes] = field(default_factory=list)  # the names of its full pages, as far as they are known
     named: int = 0  # how many of its full pages others can find
+    found: int = 0  # ids that did not have to be read, because their pages were found
+    again: bool = False  # it has lost its pages before
     served: int = 0  # the step that fed it last
 
     @property
@@ -63,6 +65,7 @@ class Job(Protocol):
     number: int
     order: tuple[int, int]
     prompt_tokens: int
+    most_lines: int  # that it may have
     lines: list[Line]  # the first begins with the prompt
     done: bool
 

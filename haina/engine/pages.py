@@ -64,6 +64,11 @@ class Pages:
         if self._named.setdefault(key, page) == page:
             self._name[page] = key
 
+    def unname(self, page: int) -> None:
+        """What it holds is not to be relied upon."""
+        if page in self._name:
+            del self._named[self._name.pop(page)]
+
     def find(self, key: bytes) -> int | None:
         """The page of that name, with one reader more."""
         page = self._named.get(key)

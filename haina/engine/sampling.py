@@ -152,3 +152,11 @@ def _range(low: float, high: float, closed: bool) -> tuple[str, str]:
     if closed:
         return f"a number from {low} to {high}", f" {low} 至 {high} 的数"
     return f"a number above {low}, up to {high}", f"大于 {low}、至多为 {high} 的数"
+
+
+def not_a_number() -> str:
+    """What to say of logits or states that are NaN or infinite."""
+    return say(
+        "the network's output is not a number; the weights may be damaged: download the model again",
+        "网络输出了非数值（NaN）；权重可能已损坏，请重新下载模型",
+    )

@@ -73,14 +73,16 @@ class Scheduler:
     def add(self, job: Job) -> None:
         bisect.insort(self.waiting, job, key=_order)
 
-    def remove(self, job: Job) -> None:
-        """Its pages are free before the next step."""
-        if job in self.running:
-            self.running.remove(job)
-        else:
-            self.waiting.remove(job)
+    def remove(self, job: Job, *, broken: bool = False) -> None:
+        """Its pages are free before the next step. Nobody finds those of a broken job that it read alone."""
+        queue = self.running if job in self.running else self.waiting
+        at = bisect.bisect_left(queue, job.order, key=_order)
+        del queue[queue.index(job, at)]
         for line in job.lines:
-            self.release(line)
+            for page in line.pages if broken else ():
+                if self.pages.readers[page] == 1:
+                    self.pages.unname(page)
+            self.release(line, broken=broken)
 
     def fork(self, line: Line) -> Line:
         """The full pages are shared, the last one is copied; what finds no page is read again."""
@@ -91,15 +93,19 @@ class Scheduler:
             self.pages.share(page)
         fed = full * self.pages.page_tokens
         if rest and (own := self.pages.take(1)):
-            self.copy(line.pages[full : full + 1], own)
-            pages, fed = pages + own, fed + rest
+            try:
+                self.copy(line.pages[full : full + 1], own)
+                pages, fed = pages + own, fed + rest
+            except Exception:  # whatever a device may raise: it will be read again
+                self.pages.give_back(own)
         ids = line.ids[: line.sure]
         return Line(ids, len(ids) - 1, line.root, line.hidden, 0, fed, pages, line.keys[:full], full)
 
-    def release(self, line: Line) -> None:
-        """Its pages are given back; what they hold can still be found."""
+    def release(self, line: Line, *, broken: bool = False) -> None:
+        """Its pages are given back; what they hold can still be found, unless something is wrong with it."""
         line.drop_drafts()
-        self._name_full_pages(line)
+        if not broken:
+            self._name_full_pages(line)
         self.pages.give_back(line.pages)
         line.pages, line.fed, line.named = [], 0, 0
 
@@ -110,8 +116,6 @@ class Scheduler:
             for line in job.lines:
                 self._name_full_pages(line)
         self._admit()
-        for job in self.running:
-            job.prepare()
         turns: list[Turn] = []
         readers: list[tuple[Job, Line]] = []
         for job, line in [(each, line) for each in self.running for line in each.lines]:
@@ -160,7 +164,8 @@ class Scheduler:
                     self.pages.give_back(line.pages[page:])
                     line.pages[page:] = [found]
                     line.fed += size
-                    self.counts.shared += size
+                    line.found += 0 if line.again else size
+                    self.counts.shared += 0 if line.again else size
                     continue
                 if key in building:
                     return True
@@ -188,17 +193,25 @@ class Scheduler:
         self.running.remove(job)
         for line in job.lines:
             self.release(line)
+            line.again = True
         self.add(job)
 
     def _admit(self) -> None:
-        """The first that waits, as soon as there is room for all it has to read, and a page for everyone to go on."""
-        lines = sum(len(job.lines) for job in self.running)
-        while self.waiting and lines + len(self.waiting[0].lines) <= self.most_lines:
+        """The first that waits, as soon as there is room; those of lower priority make it."""
+        while self.waiting:
             job = self.waiting[0]
-            if self.running and sum(map(self._new_pages, job.lines)) + lines > self.pages.free:
+            if self._fits(job):
+                bisect.insort(self.running, self.waiting.pop(0), key=_order)
+            elif self.running[-1].order[0] > job.order[0]:
+                self._preempt(self.running[-1])
+            else:
                 return
-            bisect.insort(self.running, self.waiting.pop(0), key=_order)
-            lines += len(job.lines)
+
+    def _fits(self, job: Job) -> bool:
+        """Whether there are pages for all it has to read, one more for everyone, and lines for all it may have."""
+        lines = sum(other.most_lines for other in self.running)
+        pages = sum(map(self._new_pages, job.lines)) + lines
+        return not self.running or (lines + job.most_lines <= self.most_lines and pages <= self.pages.free)
 
     def _new_pages(self, line: Line) -> int:
         """How many pages it would have to take, the one for its next token included."""

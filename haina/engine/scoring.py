@@ -5,6 +5,7 @@ A job may have to read a line again (scheduler.py); what it is told twice, it no
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy as np
 from haina.engine.line import Branches, Line
 from haina.engine.pages import first_key
 from haina.engine.request import Embed, Event, Score, Scores, Vector
-from haina.engine.sampling import log_sum_exp
+from haina.engine.sampling import log_sum_exp, not_a_number
 
 ANSWERS_AT_ONCE = 16  # of one job, in one step
 
@@ -27,7 +28,8 @@ class Scoring:
         self.prompt_tokens = len(asked.prompt)
         self.nats = [np.zeros(len(answer)) for answer in asked.answers]  # of each token
         self._answer: dict[Line, int] = {}  # the lines being read
-        self._waiting = [i for i, answer in enumerate(asked.answers) if len(answer) > 1]
+        self._waiting = deque(i for i, answer in enumerate(asked.answers) if len(answer) > 1)
+        self.most_lines = 1 + min(ANSWERS_AT_ONCE, len(self._waiting))
         self.done = False
 
     def most_pages(self, page_tokens: int) -> int:
@@ -38,7 +40,7 @@ class Scoring:
     def prepare(self) -> None:
         """Lines for answers, so many at a time, as soon as the prompt has been read."""
         while self.prompt.unfed == 0 and self._waiting and len(self._answer) < ANSWERS_AT_ONCE:
-            i = self._waiting.pop(0)
+            i = self._waiting.popleft()
             line = self.branches.fork(self.prompt)
             line.ids += self.asked.answers[i][:-1]
             line.wanted = self.prompt_tokens
@@ -47,8 +49,10 @@ class Scoring:
 
     def take(self, line: Line, rows: np.ndarray) -> Sequence[Event]:
         if line is self.prompt:
-            for answer, nats in zip(self.asked.answers, self.nats, strict=True) if len(rows) else ():
-                nats[:1] = [_nats(rows[0], id) for id in answer[:1]]
+            for row in rows:
+                total = log_z(row)
+                for answer, nats in zip(self.asked.answers, self.nats, strict=True):
+                    nats[:1] = row[list(answer[:1])] - total
         else:
             self._note(line, rows)
         self.done = not (self.prompt.unfed or self._waiting or self._answer)
@@ -62,7 +66,7 @@ class Scoring:
         i = self._answer[line]
         first = line.fed - len(rows) - self.prompt_tokens + 1  # index of the token after the first row
         for t, row in enumerate(rows, start=first):
-            self.nats[i][t] = _nats(row, self.asked.answers[i][t])
+            self.nats[i][t] = row[self.asked.answers[i][t]] - log_z(row)
         if line.unfed == 0:
             self.lines.remove(line)
             del self._answer[line]
@@ -74,7 +78,7 @@ class Embedding:
 
     def __init__(self, number: int, order: tuple[int, int], asked: Embed):
         self.number, self.order, self.asked, self.done = number, order, asked, False
-        self.prompt_tokens = len(asked.ids)
+        self.prompt_tokens, self.most_lines = len(asked.ids), 1
         wanted = 0 if asked.pooling == "mean" else len(asked.ids) - 1
         self.lines = [Line(list(asked.ids), wanted, first_key(asked.tenant), hidden=True)]
         self._sum_D: np.ndarray | float = 0.0
@@ -98,8 +102,13 @@ class Embedding:
         if not self.done:
             return []
         length = max(float(np.linalg.norm(self._sum_D)), 1e-12)
+        if not np.isfinite(length):
+            raise ValueError(not_a_number())
         return [Vector(self.number, np.asarray(self._sum_D / length, np.float32))]
 
 
-def _nats(logits_V: np.ndarray, id: int) -> float:
-    return float(logits_V[id]) - log_sum_exp(logits_V)
+def log_z(logits_V: np.ndarray) -> float:
+    """What the logits' exponentials add up to, as a logarithm. ValueError: they are no numbers."""
+    if not np.isfinite(logits_V.max()):
+        raise ValueError(not_a_number())
+    return log_sum_exp(logits_V)

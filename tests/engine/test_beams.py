@@ -224,7 +224,7 @@ def test_the_narrowest_beam_is_greedy(remember: Make, form: str | None) -> None:
         request = Request(
             (first, 7), 20, GREEDY, constraint=constraint, stop_ids=frozenset({8, STOP} if not form else ())
         )
-        (found,) = answers(engine, replace(request, beams=Beams(1, exact=True)))
+        (found,) = answers(engine, replace(request, sampling=Sampling(), beams=Beams(1, exact=True)))
         (greedy,) = answers(engine, request)
         assert ids_of(found) == ids_of(greedy) and found[-1].finish == greedy[-1].finish
         if not form:

@@ -17,6 +17,7 @@ from haina.engine.runner import Out, Runner, Step
 from haina.engine.runner_native import NativeRunner
 from haina.engine.sampling import Sampling
 from haina.engine.scheduler import CHUNK_TOKENS, chunk_tokens
+from haina.engine.speculate import Speculation
 from haina.model.config import SIZES
 from haina.native.binding import CacheDtype
 
@@ -42,6 +43,41 @@ def test_a_request_does_not_know_its_companions(engine: Engine) -> None:
             together.setdefault(token.request, []).append(token.id)
     assert [together[number] for number in numbers] == alone
     assert [len(ids) for ids in alone] == [9, 30, 3, 12, 1]
+
+
+def test_random_companions_change_no_bit(small: Checkpoint) -> None:
+    """Arriving at random, some cancelled, some preempted, all guessed for: ids and nats are those of each alone."""
+    random = np.random.default_rng(4)
+    engine = Engine.open(small, threads=2, cache_bytes=600 * 2 * 2 * 2 * 48, drafters=Speculation())
+    plain = Engine.open(small, threads=1)
+    waiting = [wish(random) for _ in range(40)]
+    numbers: dict[int, Request] = {}
+    heard: dict[int, list[tuple[int, float, str | None]]] = {}
+    while waiting or engine.busy:
+        while waiting and random.random() < 0.4:
+            request = waiting.pop()
+            numbers[engine.add(request)] = request
+        for token in engine.step():
+            assert isinstance(token, Token)
+            heard.setdefault(token.request, []).append((token.id, token.logprob_nats, token.finish))
+        if heard and random.random() < 0.02:
+            engine.cancel(int(random.choice(list(heard))))
+    assert engine.counts.preempted and engine.counts.shared and engine.pages.free == engine.pages.count
+    for number, tokens in heard.items():
+        alone = plain.generate([numbers[number]])
+        assert tokens == [(token.id, token.logprob_nats, token.finish) for token in alone][: len(tokens)]
+
+
+def wish(random: np.random.Generator) -> Request:
+    shared, own = (
+        range(5, 5 + int(random.integers(0, 90))),
+        random.integers(3, 560, 1 + random.integers(0, 20)),
+    )
+    sampling = Sampling(
+        temperature=float(random.integers(0, 2)), top_p=0.9, seed=int(random.integers(1 << 30))
+    )
+    priority = int(random.integers(0, 2))
+    return Request((*shared, *own.tolist()), int(random.integers(1, 60)), sampling, priority=priority)
 
 
 def test_logprobs_are_the_score_of_what_was_said(engine: Engine) -> None:
