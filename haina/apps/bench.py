@@ -155,8 +155,8 @@ def table(record: dict[str, Any]) -> str:
     ]
     heads = [
         say("at once", "同时进行"),
-        say("first token", "首词元"),
-        say("prefill tokens/s", "读入 词元/秒"),
+        say("first token", "首个词元"),
+        say("prefill tokens/s", "预填充 词元/秒"),
         say("decode tokens/s", "生成 词元/秒"),
         say("of each", "每个对话"),
     ]
@@ -170,7 +170,7 @@ def table(record: dict[str, Any]) -> str:
             say(
                 f"Prompts of {prompt} random tokens, then {steps} steps, sampling included. "
                 "First token: from the question on, average.",
-                f"提示为 {prompt} 个随机词元，之后生成 {steps} 步，含采样。首词元：从提问起算，取平均。",
+                f"提示为 {prompt} 个随机词元，之后生成 {steps} 步，含采样。首个词元：从提问起算，取平均。",
             ),
         ]
     )

@@ -78,6 +78,7 @@ class Reply:
         self._engine, self._request, self._stream, self._on_prefill = engine, request, stream, on_prefill
         self.dropped_rounds = dropped_rounds  # oldest rounds that were left out of the prompt
         self.prompt_tokens = len(request.ids)
+        self.shared_tokens = 0  # of the prompt: read before, in an earlier round
         self.new_tokens = 0
         self.finish: Literal["stop", "length", "loop", "cancelled"] = "cancelled"
         self.prefill_s = self.decode_s = 0.0  # to the first token; from there to the end
@@ -95,6 +96,7 @@ class Reply:
                 self.prefill_s = self.prefill_s or now - began
                 self.decode_s = now - began - self.prefill_s
                 self.new_tokens += 1
+                self.shared_tokens = token.shared_tokens
                 if token.id not in self._request.stop_ids:
                     yield self._stream.push(token.id)
                 if token.finish or self._stream.stopped:

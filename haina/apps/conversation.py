@@ -83,11 +83,12 @@ class Conversation:
 def statistics(made: Reply, context: int) -> str:
     """How long it took, in one line."""
     speed = (made.new_tokens - 1) / made.decode_s if made.decode_s else 0.0
-    used = made.prompt_tokens + made.new_tokens
+    used, shared = made.prompt_tokens + made.new_tokens, made.shared_tokens
+    before = say(f" ({shared} read before)", f"（{shared} 个先前已读）") if shared else ""
     return say(
-        f"[{made.new_tokens} tokens, {speed:.1f} tokens/s; prompt {made.prompt_tokens} tokens in "
+        f"[{made.new_tokens} tokens, {speed:.1f} tokens/s; prompt {made.prompt_tokens} tokens{before} in "
         f"{made.prefill_s:.2f} s; context {used}/{context}]",
-        f"[{made.new_tokens} 词元，{speed:.1f} 词元/秒；提示 {made.prompt_tokens} 词元，{made.prefill_s:.2f} 秒；"
+        f"[{made.new_tokens} 词元，{speed:.1f} 词元/秒；提示 {made.prompt_tokens} 词元{before}，{made.prefill_s:.2f} 秒；"
         f"上下文 {used}/{context}]",
     )
 

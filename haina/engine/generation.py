@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import itertools
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -152,9 +153,8 @@ class Generation:
             elif self.loops and self.loops.saw(id):
                 finish = "loop"
         self.done = finish is not None
-        self._said.append(
-            Token(self.number, id, chosen.logprob_nats, finish, choice=self.choice, top=chosen.top)
-        )
+        nats, shared = chosen.logprob_nats, self.line.found
+        self._said.append(Token(self.number, id, nats, finish, "", self.choice, chosen.top, shared))
 
     def _stepped(self, id: int) -> State | None:
         if self.state is None:
@@ -225,7 +225,7 @@ class Best:
             return []
         ranked = sorted(self.answers.values(), key=_mean_nats, reverse=True)[: self.n]
         return [
-            Token(t.request, t.id, t.logprob_nats, t.finish, t.error, choice, t.top)
+            replace(t, choice=choice)
             for choice, answer in enumerate(ranked)
             for t in answer
         ]

@@ -33,6 +33,7 @@ from haina.engine.constraint import (
     State,
     ids_of,
     mask_of,
+    nothing_follows,
     shorten,
 )
 from haina.engine.rule import LONGEST_CERTAIN, Vocabulary
@@ -47,7 +48,10 @@ LIMITS = LLParserLimits(verbose_errors=False, max_items_in_row=20_000)  # 2,000 
 class Grammars:
     """Compiles grammars for one vocabulary. Every method gives a constraint that requests may share.
 
-    ValueError, one line: the text is no grammar, or asks for what llguidance cannot do; the reason is the library's.
+    ValueError, one line: it is no grammar, allows nothing, or asks for what llguidance cannot do (the library's reason).
+
+    What is compiled is kept for whoever asks next, and the copies of a matcher share what its lexer has learnt: by
+    timing, one can find out that another has used the same grammar. Where tenants must not, each needs Grammars.
     """
 
     def __init__(self, vocabulary: Vocabulary):
@@ -96,17 +100,19 @@ class Grammars:
 
     def choice(self, texts: Sequence[str]) -> Constraint:
         """One of these texts."""
-        if not texts or "" in texts:
+        if not texts or not all(isinstance(text, str) and text for text in texts):
             raise ValueError(
                 say(
-                    "choice: there is nothing to choose from, or an empty text; give one text or more",
-                    "choice：没有可选项，或有空文本；请至少给出一个非空文本",
+                    "choice: there is nothing to choose from, or something that is no text; give one text or more",
+                    "choice：没有可选项，或有的选项为空、不是文本；请至少给出一个非空文本",
                 )
             )
         quoted = " | ".join(json.dumps(text, ensure_ascii=False) for text in texts)
         return self._of("choice", "选项", LLMatcher.grammar_from_lark, f"start: TEXT\nTEXT: {quoted}")
 
     def _of(self, en: str, zh: str, form: Callable[[str], str], text: str) -> Constraint:
+        if not isinstance(text, str):
+            raise _refused(en, zh, say("it is no text", "不是文本"))
         try:
             return self._compiled(en, zh, form(text))
         except UnicodeEncodeError:
@@ -116,7 +122,10 @@ class Grammars:
         matcher = LLMatcher(self._tokenizer, grammar, log_level=0, limits=LIMITS)
         if matcher.is_error():
             raise _refused(en, zh, matcher.get_error())
-        return _Grammar(self, matcher)
+        grammar = _Grammar(self, matcher)
+        if nothing_follows(grammar.start()):
+            raise _refused(en, zh, say("no text satisfies it", "没有任何文本能满足它"))
+        return grammar
 
     def ways(self, mask: bytes) -> Sparse | Dense:
         """llguidance's mask, which has the end in it, without what is no text."""

@@ -44,7 +44,8 @@ class Request:
     `n`: so many answers, whose seeds follow from the one of `sampling`. `best_of`: so many are made, and the `n` with
     the highest mean log-probability given when all have ended. `beams`: the `n` likeliest that a beam search finds,
     fewer where the constraint has no more, all when it is over; nothing is sampled.
-    `tenant`: keys and values are shared with requests of the same tenant alone. `priority`: a higher one goes first.
+    `tenant`: keys and values are shared with requests of the same tenant alone. `priority`: a higher one goes first,
+    and takes the pages of lower ones when there are too few.
     """
 
     ids: tuple[int, ...]
@@ -86,6 +87,8 @@ class Token:
     """One new id of answer `choice` of a request; `finish` says why it was the answer's last one.
 
     "error": there is no id (-1), the answer has ended, and `error` says why; other requests do not notice.
+    `logprob_nats`: by the network, over all ids; under a constraint over those that it allows, so 0 for what had to
+    follow; of a beam over all ids, its biases included.
     `top`: the likeliest ids here with their nats, as many as `Sampling.top_logprobs`.
     """
 
@@ -96,6 +99,7 @@ class Token:
     error: str = ""
     choice: int = 0
     top: tuple[tuple[int, float], ...] = ()
+    shared_tokens: int = 0  # of the prompt, found in the cache and not read
 
 
 @dataclass(frozen=True)

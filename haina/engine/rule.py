@@ -196,7 +196,11 @@ class Until(Rule):
 
 
 class Vocabulary:
-    """The pieces of a tokenizer that are text, and what has been found out about rules over them."""
+    """The pieces of a tokenizer that are text, and what has been found out about rules over them.
+
+    That is kept for whoever asks next: by timing, one can find out that another has come to an equal rule. Where
+    tenants must not, each needs a Vocabulary.
+    """
 
     def __init__(self, tokenizer: Tokenizer, size: int | None = None, *, ahead: int = AHEAD):
         """`size` is the V of the model, which may have more rows than there are pieces."""

@@ -50,5 +50,5 @@ class Runner(Protocol):
         ...
 
     def copy(self, sources: Sequence[int], targets: Sequence[int]) -> None:
-        """Make pages equal to others, in all layers."""
+        """Make pages equal to others, in all layers; none is both."""
         ...

@@ -1,11 +1,10 @@
-"""Constraints made of constraints: the same words as their definition, the same ids in every form."""
+"""Sets of ids: every form says the same, and what is met or joined is what the definition says."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable
 from dataclasses import dataclass
-from itertools import product
 
 import numpy as np
 import pytest
@@ -16,198 +15,25 @@ from haina.engine.constraint import (
     SPARSE_SHARE,
     All,
     Allowed,
-    And,
-    Constraint,
     Dense,
     Forced,
-    Or,
-    Seq,
     Sparse,
     State,
-    Weighted,
     dead_end,
     ids_of,
+    is_empty,
     is_over,
+    join,
     mask_of,
+    meet,
     nothing_follows,
     smallest,
+    spread,
+    ways_of,
 )
 
-V = 70
-IDS = (3, 31, 69)  # in three words of a mask
-Word = tuple[int, ...]
-EVERY_WORD = [word for length in range(4) for word in product(IDS, repeat=length)]
-
-
-@dataclass(frozen=True)
-class Words:
-    """A constraint whose states say what they are: the words that may still come; its own start, and a state."""
-
-    words: frozenset[Word]
-    form: str = "sparse"
-    nats: float | None = None
-
-    def start(self) -> State:
-        return self
-
-    def allowed(self) -> Allowed:
-        ids = np.array(sorted({word[0] for word in self.words if word}), np.int32)
-        if self.form == "forced" and len(self.words) == 1 and () not in self.words:
-            return Forced(next(iter(self.words)))
-        if self.form == "dense":
-            return Dense(mask_of(ids, V), None if self.nats is None else np.full(V, self.nats, np.float32))
-        return Sparse(ids, None if self.nats is None else np.full(len(ids), self.nats, np.float32))
-
-    def step(self, token: int) -> State | None:
-        rest = frozenset(word[1:] for word in self.words if word[:1] == (token,))
-        return Words(rest, self.form, self.nats) if rest else None
-
-    def accepting(self) -> bool:
-        return () in self.words
-
-    def key(self) -> Hashable:
-        return self.words
-
-    def bound(self) -> float:
-        return 0.0 if self.words else -math.inf
-
-    def __str__(self) -> str:
-        return str(sorted(self.words))
-
-
-WORDS = st.builds(
-    Words,
-    st.frozensets(st.sampled_from(EVERY_WORD), min_size=1, max_size=6),
-    st.sampled_from(["sparse", "dense", "forced"]),
-)
-
-
-def accepts(constraint: Constraint, word: Word) -> bool:
-    state: State | None = constraint.start()
-    for id in word:
-        state = None if state is None else state.step(id)
-    return state is not None and state.accepting()
-
-
-def offered(allowed: Allowed) -> set[int]:
-    if isinstance(allowed, All):
-        return set(range(V))
-    ways = allowed.ways if isinstance(allowed, Forced) else allowed
-    ids = ids_of(ways.mask) if isinstance(ways, Dense) else ways.ids
-    assert sorted(set(ids.tolist())) == ids.tolist() and ids.dtype == np.int32
-    return set(ids.tolist())
-
-
-def bias_of(allowed: Allowed) -> dict[int, float]:
-    assert isinstance(allowed, Sparse | Dense) and allowed.bias is not None
-    assert allowed.bias.dtype == np.float32
-    if isinstance(allowed, Sparse):
-        return dict(zip(allowed.ids.tolist(), allowed.bias.tolist(), strict=True))
-    assert len(allowed.bias) == V
-    return {id: float(allowed.bias[id]) for id in ids_of(allowed.mask).tolist()}
-
-
-def states(state: State, depth: int = 3) -> Iterator[State]:
-    yield state
-    for id in IDS if depth else ():
-        if (after := state.step(id)) is not None:
-            yield from states(after, depth - 1)
-
-
-def check_states(constraint: Constraint) -> None:
-    """What is offered is what `step` takes; what is forced can be walked and no end is skipped."""
-    for state in states(constraint.start()):
-        allowed = state.allowed()
-        assert offered(allowed) == {id for id in range(V) if state.step(id) is not None}
-        if isinstance(allowed, Forced):
-            walked: State | None = state
-            for id in allowed.ids:
-                assert walked is not None and not walked.accepting()
-                walked = walked.step(id)
-            assert walked is not None
-
-
-@settings(deadline=None)
-@given(WORDS, WORDS)
-def test_and_is_the_intersection(a: Words, b: Words) -> None:
-    both = And((a, b))
-    assert {word for word in EVERY_WORD if accepts(both, word)} == a.words & b.words
-    check_states(both)
-
-
-@settings(deadline=None)
-@given(st.lists(WORDS, min_size=1, max_size=3))
-def test_or_is_the_union(parts: list[Words]) -> None:
-    some = Or(tuple(parts))
-    assert {word for word in EVERY_WORD if accepts(some, word)} == frozenset.union(*(p.words for p in parts))
-    check_states(some)
-
-
-@settings(deadline=None)
-@given(WORDS, WORDS)
-def test_seq_is_the_concatenation(a: Words, b: Words) -> None:
-    sequence = Seq(a, b)
-    pairs = {x + y for x in a.words for y in b.words}
-    assert {word for word in EVERY_WORD if accepts(sequence, word)} == pairs & set(EVERY_WORD)
-    check_states(sequence)
-
-
-def test_ways_that_meet_again_become_one() -> None:
-    """Without that, a text of many parts would be followed in ever more ways."""
-    once = Words(frozenset([(3,), (3, 3), (3, 3, 3)]))
-    state: State = Seq(once, Seq(once, Seq(once, once))).start()
-    keys = set()
-    for _ in range(6):
-        after = state.step(3)
-        assert after is not None
-        state = after
-        keys.add(len(str(state).split(" or ")))
-    assert max(keys) <= 12
-
-
-@pytest.mark.parametrize("other", ["sparse", "dense"])
-def test_a_short_list_stays_short_and_biases_add_up(other: str) -> None:
-    few = Words(frozenset([(3,), (31,)]), "sparse", 1.5)
-    met = And((Words(frozenset([(3,), (31,), (69,)]), other, 2.0), few)).start().allowed()
-    assert isinstance(met, Sparse) and bias_of(met) == {3: 3.5, 31: 3.5}
-    joined = Or((few, Words(frozenset([(31,), (69,)]), other, 2.0))).start().allowed()
-    assert bias_of(joined) == {3: 1.5, 31: 2.0, 69: 2.0}  # the better way to say it counts
-
-
-def test_a_wish_forbids_nothing_and_fades_when_broken() -> None:
-    wish = Weighted(Words(frozenset([(3, 31)])), 2.0, V)
-    state = wish.start()
-    assert bias_of(state.allowed()) == {id: 2.0 * (id == 3) for id in range(V)}
-    hard = Words(frozenset([(3, 31), (69, 31)]))
-    assert bias_of(And((hard, wish)).start().allowed()) == {3: 2.0, 69: 0.0}
-    kept, broken = state.step(3), state.step(5)
-    assert kept is not None and bias_of(kept.allowed())[31] == 2.0 and kept.bound() == math.inf
-    assert broken is not None and broken.allowed() == All() and broken.bound() == 0.0
-    assert len({state.key(), kept.key(), broken.key()}) == 3
-
-
-def test_one_that_is_forced_gives_way_when_the_other_cuts_otherwise() -> None:
-    """a is "3 31" for sure, though 69 says the same characters; b lets only 69 pass."""
-
-    class Certain(Words):
-        def allowed(self) -> Allowed:
-            return Forced((3, 31), Sparse(np.array([3, 69], np.int32)))
-
-    a, b = Certain(frozenset([(3, 31), (69,)])), Words(frozenset([(69,)]))
-    allowed = And((a, b)).start().allowed()
-    assert isinstance(allowed, Forced) and allowed.ids == (69,)
-
-
-def test_a_dead_end_is_seen_and_described() -> None:
-    dead = And((Words(frozenset([(3,)])), Words(frozenset([(31,)]))))
-    over, open_end = Words(frozenset([()])), Words(frozenset([(), (3,)]))
-    assert nothing_follows(dead.start()) and not is_over(dead.start())
-    assert is_over(over) and not nothing_follows(over)
-    assert not is_over(open_end) and not nothing_follows(open_end)
-    line = dead_end(dead.start())
-    assert "[(3,)] and [(31,)]" in line and "\n" not in line
-    assert len(dead_end(Words(frozenset(EVERY_WORD)))) < 300
-    assert nothing_follows(Or(()).start()) and And((dead, Words(frozenset()))).start().bound() == -math.inf
+V = 64
+Ways = All | Sparse | Dense
 
 
 @settings(deadline=None)
@@ -223,3 +49,112 @@ def test_masks_and_lists_say_the_same(ids: list[int], size: int) -> None:
 def offered_any(form: Sparse | Dense) -> list[int]:
     ids: list[int] = (form.ids if isinstance(form, Sparse) else ids_of(form.mask)).tolist()
     return ids
+
+
+@given(st.lists(st.integers(0, 69), unique=True))
+def test_a_mask_is_spread_over_numbers(ids: list[int]) -> None:
+    numbers = spread(mask_of(np.array(ids, np.int32), 70), 2.5, -np.inf)
+    assert numbers.dtype == np.float32 and len(numbers) == 96
+    assert numbers.tolist() == [2.5 if id in ids else -np.inf for id in range(96)]
+
+
+# -- two sets ---------------------------------------------------------------------------------------------------------
+
+
+def made(nats: dict[int, float], form: str, biased: bool) -> Ways:
+    ids = np.array(sorted(nats), np.int32)
+    bias = np.array([nats[id] for id in sorted(nats)], np.float32) if biased else None
+    if form == "sparse":
+        return Sparse(ids, bias)
+    everywhere = np.full(V, 7.0, np.float32)  # what lies outside the mask means nothing
+    if bias is not None:
+        everywhere[ids] = bias
+    return Dense(mask_of(ids, V), None if bias is None else everywhere)
+
+
+WAYS = st.builds(
+    made,
+    st.dictionaries(st.integers(0, V - 1), st.integers(-4, 4).map(float), max_size=9),
+    st.sampled_from(["sparse", "dense"]),
+    st.booleans(),
+)
+
+
+def says(ways: Ways) -> dict[int, float]:
+    """The bias of each id that is allowed."""
+    if isinstance(ways, All):
+        return dict.fromkeys(range(V), 0.0)
+    ids = ids_of(ways.mask) if isinstance(ways, Dense) else ways.ids
+    assert ids.dtype == np.int32 and (ways.bias is None or ways.bias.dtype == np.float32)
+    bias = 0.0 * ids if ways.bias is None else ways.bias[ids] if isinstance(ways, Dense) else ways.bias
+    return dict(zip(ids.tolist(), bias.tolist(), strict=True))
+
+
+@given(WAYS, WAYS | st.just(All()))
+def test_two_sets_meet(a: Ways, b: Ways) -> None:
+    x, y = says(a), says(b)
+    assert says(meet(a, b)) == says(meet(b, a)) == {id: x[id] + y[id] for id in x.keys() & y.keys()}
+
+
+@given(WAYS, WAYS)
+def test_two_sets_are_joined(a: Ways, b: Ways) -> None:
+    x, y = says(a), says(b)
+    either = {id: max(side[id] for side in (x, y) if id in side) for id in x.keys() | y.keys()}
+    assert says(join(a, b)) == says(join(b, a)) == either
+
+
+@given(WAYS)
+def test_everything_keeps_the_bias_of_a_mask_beside_it(a: Ways) -> None:
+    hopes = {id: max(nats, 0.0) for id, nats in says(a).items()} if isinstance(a, Dense) else {}
+    assert says(join(a, All())) == says(join(All(), a)) == says(All()) | hopes
+
+
+def test_only_what_has_no_id_is_empty() -> None:
+    none, one = np.zeros(0, np.int32), np.array([63], np.int32)
+    assert is_empty(Sparse(none)) and is_empty(Dense(mask_of(none, V)))
+    for ways in (All(), Sparse(one), Dense(mask_of(one, V)), Forced((63,))):
+        assert not is_empty(ways)
+    assert says(ways_of(Forced((63, 1)))) == {63: 0.0}
+
+
+# -- ends -------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Point:
+    """A state that says what it is told to."""
+
+    ids: tuple[int, ...]
+    end: bool
+    name: str = ""
+
+    def allowed(self) -> Allowed:
+        return Sparse(np.array(self.ids, np.int32))
+
+    def step(self, token: int) -> State | None:
+        return self if token in self.ids else None
+
+    def accepting(self) -> bool:
+        return self.end
+
+    def key(self) -> Hashable:
+        return self
+
+    def bound(self) -> float:
+        return 0.0
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@pytest.mark.parametrize(("ids", "end"), [((), False), ((), True), ((3,), False), ((3,), True)])
+def test_a_dead_end_is_no_end(ids: tuple[int, ...], end: bool) -> None:
+    point = Point(ids, end)
+    assert nothing_follows(point) == (not ids and not end)
+    assert is_over(point) == (not ids and end)
+
+
+def test_a_dead_end_is_shown_in_one_line() -> None:
+    assert "at a b nothing may follow" in dead_end(Point((), False, "a\nb"))
+    long = dead_end(Point((), False, "a" * 999 + "z"))
+    assert "\n" not in long and len(long) < 300 and "…" in long and "z nothing" in long

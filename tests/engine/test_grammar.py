@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import haina
+from haina.engine.combine import And
 from haina.engine.constraint import (
-    And,
     Constraint,
     Dense,
     Forced,
