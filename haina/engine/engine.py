@@ -185,6 +185,10 @@ class Engine:
         for job in served.jobs if served else ():
             self.scheduler.remove(job)
 
+    def serves(self, number: int) -> bool:
+        """Whether a request is in flight."""
+        return number in self._served
+
     def prefilled(self, number: int) -> tuple[int, int]:
         """How many of a request's prompt tokens have been read, and how many there are."""
         if number not in self._served:

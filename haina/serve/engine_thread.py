@@ -1,0 +1,161 @@
+"""EngineThread: an engine on a thread of its own, with a face for asyncio. The only place where the two meet.
+
+The engine is synchronous; HTTP is not. Requests, cancellations and questions go in by one queue, and are done between
+two steps; events go out to the loop that waits for them, all of a step in one call. It does not know HTTP or text.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass, field
+
+from haina.engine.engine import Engine
+from haina.engine.request import Asked, Event
+from haina.wording import say
+
+
+@dataclass(frozen=True)
+class Progress:
+    """So many of a prompt's tokens have been read, of all."""
+
+    done: int
+    total: int
+
+
+class Ended:
+    """Nothing more comes."""
+
+
+Said = Event | Progress | Ended | Exception
+
+
+@dataclass(eq=False)
+class _Stream:
+    """Whoever waits for a request: its loop, and the queue that only that loop touches."""
+
+    asked: Asked
+    loop: asyncio.AbstractEventLoop
+    said: asyncio.Queue[Said] = field(default_factory=asyncio.Queue)
+    number: int | None = None  # the thread's
+
+
+class EngineThread:
+    """`events` from any task of any loop, `close` once. When the thread ends, requests end with a RuntimeError."""
+
+    def __init__(self, engine: Engine):
+        self.engine = engine
+        self._orders: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()  # over `alive`: once it is False, no order is put
+        self.alive = True
+        self._streams: dict[int, _Stream] = {}
+        self._reading: set[int] = set()  # those whose first event has not come
+        self._thread = threading.Thread(target=self._run, name="haina-engine", daemon=True)
+        self._thread.start()
+
+    async def events(self, asked: Asked) -> AsyncGenerator[Event | Progress, None]:
+        """What a request gives, until it ends. Whoever stops listening cancels it.
+
+        ValueError: it was refused. RuntimeError: the engine has stopped.
+        """
+        stream = _Stream(asked, asyncio.get_running_loop())
+        if not self._order(lambda: self._begin(stream)):
+            raise _stopped()
+        try:
+            while not isinstance(said := await stream.said.get(), Ended):
+                if isinstance(said, Exception):
+                    raise said
+                yield said
+        finally:
+            self._order(lambda: self._forget(stream))
+
+    def close(self) -> None:
+        """End the thread after the step it is in."""
+        self._order(None)
+        self._thread.join()
+
+    def _order(self, order: Callable[[], None] | None) -> bool:
+        """To be done on the thread, before the next step. False: there is none any more."""
+        with self._lock:
+            if self.alive:
+                self._orders.put(order)
+            return self.alive
+
+    # -- on the thread ----------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            while self._obey():
+                self._tell(self.engine.step())
+        finally:
+            with self._lock:
+                self.alive = False
+            while not self._orders.empty():  # requests that came too late
+                if order := self._orders.get():
+                    order()
+            for stream in self._streams.values():
+                _put(stream, [_stopped()])
+
+    def _obey(self) -> bool:
+        """Do all that was ordered; sleep while there is nothing to do. False: the end."""
+        while True:
+            try:
+                order = self._orders.get(block=not self.engine.busy)
+            except queue.Empty:
+                return True
+            if order is None:
+                return False
+            order()
+
+    def _begin(self, stream: _Stream) -> None:
+        try:
+            stream.number = self.engine.add(stream.asked)
+        except ValueError as error:
+            _put(stream, [error])
+            return
+        self._streams[stream.number] = stream
+        self._reading.add(stream.number)
+
+    def _forget(self, stream: _Stream) -> None:
+        """Done with, or left: then its pages are free before the next step."""
+        if stream.number is not None and stream.number in self._streams:
+            del self._streams[stream.number]
+            self._reading.discard(stream.number)
+            self.engine.cancel(stream.number)
+
+    def _tell(self, events: list[Event]) -> None:
+        said: dict[int, list[Said]] = {}
+        for event in events:
+            said.setdefault(event.request, []).append(event)
+        self._reading -= said.keys()
+        for number in self._reading:
+            said[number] = [Progress(*self.engine.prefilled(number))]
+        for number, items in said.items():
+            stream = self._streams.get(number)
+            if stream is None:
+                continue  # it has left
+            if not self.engine.serves(number):
+                items.append(Ended())
+                del self._streams[number]
+            if not _put(stream, items):
+                self._forget(stream)
+
+
+def _put(stream: _Stream, items: list[Said]) -> bool:
+    """Whether there was still a loop to hear it."""
+
+    def deliver() -> None:
+        for item in items:
+            stream.said.put_nowait(item)
+
+    try:
+        stream.loop.call_soon_threadsafe(deliver)
+    except RuntimeError:  # it is closed
+        return False
+    return True
+
+
+def _stopped() -> RuntimeError:
+    return RuntimeError(say("the engine has stopped; start the server again", "引擎已停止；请重新启动服务"))
