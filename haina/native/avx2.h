@@ -39,11 +39,12 @@ struct Avx2 {
 
 // Four columns of eight rows. vpmaddubsw multiplies unsigned by signed bytes and adds pairs into 16 bits: a nibble
 // times an activation stays so small that a whole group fits, and vpmaddwd by the group's scale widens it. Of W8 a
-// pair would not fit; there the sign of the weight goes to the activation.
+// group would not fit, and a weight has a sign, which goes to the activation: that is never -128, which has no
+// opposite in a byte, while a weight may be; a pair is at most 2 · 128 · 127 < 2^15.
 struct Avx2Rows {
     using Vector = __m256i;
     using Float = __m256;
-    static constexpr int lanes = 8, rows = 2, tokens = 4;   // 8 accumulators + 4 weights + an activation of 16 registers
+    static constexpr int lanes = 8, rows = 2, tokens = 4;   // 8 accumulators + 4 weights + 1 of 16 registers
 
     static Vector load(const uint8_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
     static void keep(uint8_t* p, Vector v) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), v); }
@@ -64,7 +65,7 @@ struct Avx2Rows {
         return sum;
     }
     static Vector dot8(Vector sum, Vector w, Vector x) {
-        const Vector pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(x), _mm256_sign_epi8(w, x));
+        const Vector pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w));
         return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
     }
     // The same scale in both halves of a lane, for the two 16-bit sums there.
@@ -75,7 +76,9 @@ struct Avx2Rows {
     static Vector scaled(Vector sum, Vector group, Vector s) {
         return _mm256_add_epi32(sum, _mm256_madd_epi16(group, s));
     }
-    static int32_t start4(int32_t low, int32_t high) { return int32_t((uint32_t(high) << 16) | (uint32_t(low) & 0xffff)); }
+    static int32_t start4(int32_t low, int32_t high) {
+        return int32_t((uint32_t(high) << 16) | (uint32_t(low) & 0xffff));
+    }
     static int32_t start8(int32_t) { return 0; }
 
     static Float zero() { return _mm256_setzero_ps(); }

@@ -36,7 +36,7 @@
 extern "C" {
 #endif
 
-#define HAINA_ABI 3              /* raised whenever a struct or a signature below changes */
+#define HAINA_ABI 4              /* raised whenever a struct or a signature below changes */
 #define HAINA_MAX_PAGE_TOKENS 256
 #define HAINA_PAGE_STEP 16       /* the tokens of a page are a multiple of it */
 #define HAINA_MAX_POSITION 0x3fffffff
@@ -145,7 +145,7 @@ typedef struct haina_step {
     int32_t reserved;            /* 0 */
 } haina_step;
 
-/* HAINA_ABI of the library, and sizeof of haina_matrix, _layer, _model, _cache, _step for which = 0 .. 4. */
+/* HAINA_ABI of the library, and sizeof of haina_matrix, _layer, _model, _cache, _inside, _step: which = 0 .. 5. */
 HAINA_API int32_t haina_abi(void);
 HAINA_API size_t haina_sizeof(int32_t which);
 
@@ -170,10 +170,9 @@ HAINA_API int haina_head(const haina_matrix *w, const int32_t *ids, int64_t coun
 HAINA_API int haina_matmul(const haina_matrix *w, const float *bias, const float *x, int64_t tokens, float *y,
                            int32_t threads, int32_t isa);
 
-/* Packs w [rows, cols] as W8 or W4 into out (packing.py: packed_bytes); importance [cols] or NULL. The values must be
- * finite. The bytes do not depend on threads or the instruction set. */
-HAINA_API int haina_pack(int32_t dtype, const float *w, int64_t rows, int64_t cols, const float *importance, void *out,
-                         int32_t threads);
+/* Packs w [rows, cols] as W8 or W4 into out (packing.py: packed_bytes). The values must be finite. The bytes do not
+ * depend on threads or the instruction set. */
+HAINA_API int haina_pack(int32_t dtype, const float *w, int64_t rows, int64_t cols, void *out, int32_t threads);
 
 /* Reads `bytes` at data once with so many threads and does nothing with them: for measuring how fast memory is. */
 HAINA_API int haina_read(const void *data, int64_t bytes, int32_t threads);

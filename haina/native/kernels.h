@@ -7,18 +7,16 @@
 
 namespace haina {
 
-// y[t, r] (+)= scale[r] · sum_c x[t, c]·w[r, c] + bias[r]. Strides count elements from one row to the next.
+// What a kernel multiplies at a time: rows of weights that stay in the L2 cache. Of packed matrices, a block.
+constexpr int BLOCK_ROWS = 32;
+
+// y[t, r] = sum_c x[t, c]·w[r, c] for up to 32 rows.
 struct Product {
-    int32_t dtype;                  // of w: haina_dtype
+    int32_t dtype;                  // of w: HAINA_F32, _F16 or _BF16
     const void* w;                  // [rows, cols]
-    int64_t w_stride;
-    const float *scale, *bias;      // [rows], or null
     const float* x;                 // [tokens, cols]
-    int64_t x_stride;
-    float* y;                       // [tokens, rows]
-    int64_t y_stride;
     int64_t rows, cols, tokens;
-    bool add;                       // add to y instead of writing it
+    float* y;                       // [tokens, 32]
 };
 
 // y[q, s] = x[q, :]·keys[:, s] for slots 0 .. seen-1 of a page.
@@ -61,8 +59,8 @@ struct Keep {
     float* scale;
 };
 
-// Packed matrices (packed.h): rows in blocks, columns in groups, blocks of activations, and chunks.
-constexpr int BLOCK_ROWS = 32, GROUP_COLS = 32, BLOCK_COLS = 128, CHUNK_COLS = 512;
+// Packed matrices (layout.h): columns in groups and chunks; activations with one scale are a block.
+constexpr int GROUP_COLS = 32, BLOCK_COLS = 128, CHUNK_COLS = 512;
 constexpr int BLOCK_GROUPS = BLOCK_COLS / GROUP_COLS, CHUNK_GROUPS = CHUNK_COLS / GROUP_COLS;
 
 // 512 activations of one token, rounded: x = q·scale[block]. Beyond the last column: zeros.
@@ -87,7 +85,6 @@ struct PackBlock {
     int32_t dtype;                  // HAINA_W8 or HAINA_W4
     const float* w;
     int64_t rows, cols;
-    const float* importance;        // [cols], or null
     uint8_t* out;
 };
 

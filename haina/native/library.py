@@ -15,7 +15,7 @@ from pathlib import Path
 import haina.native
 from haina.wording import say
 
-ABI = 3  # HAINA_ABI of the header that this file repeats
+ABI = 4  # HAINA_ABI of the header that this file repeats
 
 
 class Status(IntEnum):
@@ -101,7 +101,7 @@ class CStep(Structure):
     )
 
 
-STRUCTS = (CMatrix, CLayer, CModel, CCache, CStep)
+STRUCTS = (CMatrix, CLayer, CModel, CCache, CInside, CStep)
 
 
 @functools.cache

@@ -1,19 +1,16 @@
 // matmul.cpp - multiplications shared out over threads. The tile loops are in matmul.h and packed.h.
 #include <cstring>
 
+#include "layout.h"
 #include "ops.h"
 
 namespace haina {
 namespace {
 
-// What a thread takes at a time: so many rows of weights, which stay in its L2 cache, times so many tokens.
-constexpr int64_t UNIT_ROWS = BLOCK_ROWS;
+// What a thread takes at a time: BLOCK_ROWS rows of weights, which stay in its L2 cache, times so many tokens.
 constexpr int64_t UNIT_TOKENS = 48;           // a multiple of every Isa::tokens
 constexpr int64_t UNIT_TOKENS_PACKED = 96;    // unpacking is shared by more
 constexpr int64_t WORTH_READING_ON = 8;       // few tokens: blocks that lie one behind another go to one thread
-
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
 // The tokens of one call; `pieces` are the same rounded, if a matrix is packed.
 struct Input {
@@ -26,26 +23,26 @@ struct Input {
 void sums_of(const Hands& hands, const haina_matrix& w, const Input& in, int64_t row, int64_t token, int64_t tokens,
              float* sums) {
     if (packed(w.dtype)) {
-        const uint8_t* block = static_cast<const uint8_t*>(w.data) + row / BLOCK_ROWS * packed_block_bytes(w);
+        const uint8_t* block = static_cast<const uint8_t*>(w.data) + row / BLOCK_ROWS * block_bytes(w.dtype, w.cols);
         hands.kernels.multiply_packed({w.dtype, block, in.pieces + token, in.tokens, w.cols, tokens, sums});
         return;
     }
     const char* data = static_cast<const char*>(w.data) + row * w.cols * int64_t(element_bytes(w.dtype));
-    hands.kernels.multiply({w.dtype, data, w.cols, nullptr, nullptr, in.x + token * w.cols, w.cols, sums, UNIT_ROWS,
-                            smaller(UNIT_ROWS, w.rows - row), w.cols, tokens, false});
+    const int64_t rows = smaller(BLOCK_ROWS, w.rows - row);
+    hands.kernels.multiply({w.dtype, data, in.x + token * w.cols, rows, w.cols, tokens, sums});
 }
 
 void unit(const Hands& hands, const Output& out, const Input& in, int64_t row, int64_t token, int64_t tokens) {
-    float sums[UNIT_TOKENS_PACKED * UNIT_ROWS], gate[UNIT_TOKENS_PACKED * UNIT_ROWS];
-    const int64_t rows = smaller(UNIT_ROWS, out.w.rows - row);
+    float sums[UNIT_TOKENS_PACKED * BLOCK_ROWS], gate[UNIT_TOKENS_PACKED * BLOCK_ROWS];
+    const int64_t rows = smaller(BLOCK_ROWS, out.w.rows - row);
     sums_of(hands, out.w, in, row, token, tokens, sums);
     if (out.gate) sums_of(hands, *out.gate, in, row, token, tokens, gate);
     for (int64_t t = 0; t < tokens; t++) {
-        float *from = sums + t * UNIT_ROWS, *y = out.y + (token + t) * out.w.rows + row;
+        float *from = sums + t * BLOCK_ROWS, *y = out.y + (token + t) * out.w.rows + row;
         if (out.bias)
             for (int64_t r = 0; r < rows; r++) from[r] += out.bias[row + r];
         if (out.gate)
-            hands.kernels.silu_mul(gate + t * UNIT_ROWS, from, rows, y);
+            hands.kernels.silu_mul(gate + t * BLOCK_ROWS, from, rows, y);
         else if (out.add)
             for (int64_t r = 0; r < rows; r++) y[r] += from[r];
         else
@@ -77,42 +74,32 @@ void multiply(const Hands& hands, const float* x, int64_t tokens, std::initializ
     const int64_t unit_tokens = rounded ? UNIT_TOKENS_PACKED : UNIT_TOKENS, shares = ceil_div(tokens, unit_tokens);
     const int64_t blocks = tokens > WORTH_READING_ON ? 1 : 4;
     int64_t units = 0;
-    for (const Output& out : outputs) units += ceil_div(out.w.rows, UNIT_ROWS * blocks) * shares;
+    for (const Output& out : outputs) units += ceil_div(out.w.rows, BLOCK_ROWS * blocks) * shares;
     hands.share(units, cost, [&](int64_t i) {
         const Output* out = outputs.begin();
-        for (int64_t here; i >= (here = ceil_div(out->w.rows, UNIT_ROWS * blocks) * shares); out++) i -= here;
-        const int64_t token = i % shares * unit_tokens, first = i / shares * UNIT_ROWS * blocks;
-        for (int64_t row = first; row < smaller(first + UNIT_ROWS * blocks, out->w.rows); row += UNIT_ROWS)
+        for (int64_t here; i >= (here = ceil_div(out->w.rows, BLOCK_ROWS * blocks) * shares); out++) i -= here;
+        const int64_t token = i % shares * unit_tokens, first = i / shares * BLOCK_ROWS * blocks;
+        for (int64_t row = first; row < smaller(first + BLOCK_ROWS * blocks, out->w.rows); row += BLOCK_ROWS)
             unit(hands, *out, in, row, token, smaller(unit_tokens, tokens - token));
     });
 }
 
-int64_t packed_block_bytes(const haina_matrix& w) {
-    const int64_t groups = ceil_div(w.cols, GROUP_COLS), chunks = ceil_div(w.cols, CHUNK_COLS);
-    return chunks * BLOCK_ROWS * 4 + groups * BLOCK_ROWS * (w.dtype == HAINA_W4 ? 17 : 32);
-}
-
 void packed_row(const haina_matrix& w, int64_t row, float* out) {
     const bool four_bits = w.dtype == HAINA_W4;
-    const uint8_t* at = static_cast<const uint8_t*>(w.data) + row / BLOCK_ROWS * packed_block_bytes(w);
+    const uint8_t* block = static_cast<const uint8_t*>(w.data) + row / BLOCK_ROWS * block_bytes(w.dtype, w.cols);
     const int64_t r = row % BLOCK_ROWS;
-    for (int64_t from = 0; from < w.cols; from += CHUNK_COLS) {
-        const int64_t groups = ceil_div(smaller(CHUNK_COLS, w.cols - from), GROUP_COLS);
-        const uint8_t* weights = at + BLOCK_ROWS * 4 + (four_bits ? groups * BLOCK_ROWS : 0);
+    for (int64_t col = 0; col < w.cols; col += GROUP_COLS) {
+        const Chunk chunk = chunk_at(w.dtype, w.cols, col / CHUNK_COLS);
+        const int64_t g = col % CHUNK_COLS / GROUP_COLS;
+        const uint8_t* group = block + chunk.weights + g * group_bytes(w.dtype);
+        const int32_t group_scale = four_bits ? int8_t(block[chunk.group_scale + g * BLOCK_ROWS + r]) : 1;
         float scale;
-        memcpy(&scale, at + r * 4, 4);
-        for (int64_t i = 0; i < smaller(CHUNK_COLS, w.cols - from); i++) {
-            const int64_t g = i / GROUP_COLS, c = i % GROUP_COLS;
-            int32_t value;
-            if (four_bits) {
-                const uint8_t byte = weights[g * 512 + c / 8 * 128 + r * 4 + c % 4];
-                value = ((c % 8 < 4 ? byte & 15 : byte >> 4) - 8) * int8_t(at[BLOCK_ROWS * 4 + g * BLOCK_ROWS + r]);
-            } else {
-                value = int8_t(weights[g * 1024 + c / 4 * 128 + r * 4 + c % 4]);
-            }
-            out[from + i] = float(value) * scale;
+        memcpy(&scale, block + chunk.scale + r * 4, 4);
+        for (int64_t i = 0; i < smaller(GROUP_COLS, w.cols - col); i++) {
+            const uint8_t byte = group[weight_at(w.dtype, r, i)];
+            const int32_t q = !four_bits ? int8_t(byte) : (i % 8 < 4 ? byte & 15 : byte >> 4) - 8;
+            out[col + i] = float(q * group_scale) * scale;
         }
-        at = weights + groups * (four_bits ? 512 : 1024);
     }
 }
 
@@ -122,7 +109,8 @@ namespace {
 template <class Element>
 void copy_lane(const uint8_t*& source, int64_t from, uint8_t*& target, int64_t to, int64_t lines) {
     constexpr int64_t bytes = sizeof(Element), line = BLOCK_ROWS * bytes;
-    for (; lines > 0; lines--, source += line, target += line) memcpy(target + to * bytes, source + from * bytes, bytes);
+    for (; lines > 0; lines--, source += line, target += line)
+        memcpy(target + to * bytes, source + from * bytes, bytes);
 }
 
 // Row `from` of w to row `to` of `target`, a matrix of the same dtype and as many columns.
@@ -133,10 +121,10 @@ void copy_row(const haina_matrix& w, int64_t from, uint8_t* target, int64_t to) 
         memcpy(target + to * bytes, source + from * bytes, size_t(bytes));
         return;
     }
-    source += from / BLOCK_ROWS * packed_block_bytes(w), from %= BLOCK_ROWS;
-    target += to / BLOCK_ROWS * packed_block_bytes(w), to %= BLOCK_ROWS;
-    for (int64_t col = 0; col < w.cols; col += CHUNK_COLS) {
-        const int64_t groups = ceil_div(smaller(CHUNK_COLS, w.cols - col), GROUP_COLS);
+    source += from / BLOCK_ROWS * block_bytes(w.dtype, w.cols), from %= BLOCK_ROWS;
+    target += to / BLOCK_ROWS * block_bytes(w.dtype, w.cols), to %= BLOCK_ROWS;
+    for (int64_t c = 0; c * CHUNK_COLS < w.cols; c++) {
+        const int64_t groups = chunk_at(w.dtype, w.cols, c).groups;
         copy_lane<float>(source, from, target, to, 1);
         if (w.dtype == HAINA_W4) copy_lane<int8_t>(source, from, target, to, groups);
         copy_lane<int32_t>(source, from, target, to, groups * (w.dtype == HAINA_W4 ? 4 : 8));
@@ -148,7 +136,7 @@ void copy_row(const haina_matrix& w, int64_t from, uint8_t* target, int64_t to) 
 void multiply_rows(const Hands& hands, const haina_matrix& w, const int32_t* ids, int64_t count, const float* x,
                    int64_t tokens, float* y) {
     const int64_t blocks = ceil_div(count, BLOCK_ROWS), rows = packed(w.dtype) ? blocks * BLOCK_ROWS : count;
-    const int64_t row_bytes = packed(w.dtype) ? packed_block_bytes(w) / BLOCK_ROWS
+    const int64_t row_bytes = packed(w.dtype) ? block_bytes(w.dtype, w.cols) / BLOCK_ROWS
                                               : w.cols * int64_t(element_bytes(w.dtype));
     const Buffer<uint8_t> gathered(rows * row_bytes);
     hands.share_ranges(rows, w.cols, [&](int64_t first, int64_t last) {
@@ -182,16 +170,14 @@ extern "C" int haina_head(const haina_matrix* w, const int32_t* ids, int64_t cou
     return guarded(threads, isa, [&](const Hands& hands) { multiply_rows(hands, *w, ids, count, x, tokens, y); });
 }
 
-extern "C" int haina_pack(int32_t dtype, const float* w, int64_t rows, int64_t cols, const float* importance, void* out,
-                          int32_t threads) {
+extern "C" int haina_pack(int32_t dtype, const float* w, int64_t rows, int64_t cols, void* out, int32_t threads) {
     using namespace haina;
     if (!packed(dtype) || !w || !out || rows < 1 || cols < 1) return HAINA_BAD_ARGUMENT;
-    const haina_matrix shape{nullptr, rows, cols, dtype, 0};
     return guarded(threads, HAINA_BEST, [&](const Hands& hands) {
         hands.share(ceil_div(rows, BLOCK_ROWS), rows * cols * 64, [&](int64_t block) {
             const int64_t row = block * BLOCK_ROWS;
-            hands.kernels.pack_block({dtype, w + row * cols, smaller(BLOCK_ROWS, rows - row), cols, importance,
-                                      static_cast<uint8_t*>(out) + block * packed_block_bytes(shape)});
+            hands.kernels.pack_block({dtype, w + row * cols, smaller(BLOCK_ROWS, rows - row), cols,
+                                      static_cast<uint8_t*>(out) + block * block_bytes(dtype, cols)});
         });
     });
 }

@@ -5,7 +5,7 @@
 //
 // A tile is ROWS rows of weights times TOKENS tokens with one vector accumulator per pair, so that a weight is
 // widened once for all its tokens. Order of summation: lane l of a pair's accumulator sums columns l, l + width,
-// l + 2·width, ... and the lanes are added at the end. That holds for every tile shape and every chunk size, so
+// l + 2·width, ... and the lanes are added at the end. That holds for every tile shape and every strip, so
 // a result never depends on how many tokens or threads there are.
 //
 // ODR hazard: this code is compiled several times with different compiler flags. An inline function or template
@@ -14,6 +14,7 @@
 #pragma once
 #include "haina.h"
 #include "kernels.h"
+#include "layout.h"
 
 namespace haina {
 namespace {
@@ -22,8 +23,6 @@ struct Half { uint16_t bits; };
 struct Bfloat { uint16_t bits; };
 
 constexpr int64_t STRIP_COLS = 1024;   // columns of a tile before the next rows: its activations stay in L1
-
-inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
 // The last count < width elements of a row, zeros after them: nothing is read beyond the row.
 template <class Isa, class Element>
@@ -40,10 +39,9 @@ void store_part(float* to, typename Isa::Vector v, int64_t count) {
     for (int64_t i = 0; i < count; i++) to[i] = lanes[i];
 }
 
-// sum[r][t] += w[r, 0..cols) · x[t, 0..cols), in registers.
+// sum[r][t] += w[r, 0..cols) · x[t, 0..cols), in registers; `stride` elements from row to row of both.
 template <class Isa, class Weight, int ROWS, int TOKENS>
-void tile(const Weight* w, int64_t w_stride, const float* x, int64_t x_stride, int64_t cols,
-          typename Isa::Vector (*sum)[TOKENS]) {
+void tile(const Weight* w, const float* x, int64_t stride, int64_t cols, typename Isa::Vector (*sum)[TOKENS]) {
     using Vector = typename Isa::Vector;
     Vector s[ROWS][TOKENS];
     for (int r = 0; r < ROWS; r++)
@@ -51,9 +49,9 @@ void tile(const Weight* w, int64_t w_stride, const float* x, int64_t x_stride, i
 
     auto step = [&](auto&& load_x, auto&& load_w) {
         Vector a[TOKENS];
-        for (int t = 0; t < TOKENS; t++) a[t] = load_x(x + t * x_stride);
+        for (int t = 0; t < TOKENS; t++) a[t] = load_x(x + t * stride);
         for (int r = 0; r < ROWS; r++) {
-            const Vector b = load_w(w + r * w_stride);
+            const Vector b = load_w(w + r * stride);
             for (int t = 0; t < TOKENS; t++) s[r][t] = Isa::madd(a[t], b, s[r][t]);
         }
     };
@@ -70,49 +68,38 @@ void tile(const Weight* w, int64_t w_stride, const float* x, int64_t x_stride, i
         for (int t = 0; t < TOKENS; t++) sum[r][t] = s[r][t];
 }
 
-// All of p.cols for `rows` <= BLOCK_ROWS rows from `row` on and TOKENS tokens from `token` on.
+// All rows and columns for TOKENS tokens from `token` on.
 template <class Isa, class Weight, int TOKENS>
-void block(const Product& p, int64_t row, int64_t rows, int64_t token) {
+void block(const Product& p, int64_t token) {
     constexpr int ROWS = TOKENS == 1 ? 8 : 4;
-    const Weight* w = static_cast<const Weight*>(p.w) + row * p.w_stride;
-    const float* x = p.x + token * p.x_stride;
+    const Weight* w = static_cast<const Weight*>(p.w);
+    const float* x = p.x + token * p.cols;
     typename Isa::Vector sum[BLOCK_ROWS][TOKENS] = {};
-    const int64_t chunk = TOKENS == 1 ? p.cols : STRIP_COLS;   // one token: read each row from end to end
-    for (int64_t c = 0; c < p.cols; c += chunk) {
-        const int64_t cols = smaller(chunk, p.cols - c);
+    const int64_t strip = TOKENS == 1 ? p.cols : STRIP_COLS;   // one token: read each row from end to end
+    for (int64_t c = 0; c < p.cols; c += strip) {
+        const int64_t cols = smaller(strip, p.cols - c);
         int64_t r = 0;
-        for (; r + ROWS <= rows; r += ROWS)
-            tile<Isa, Weight, ROWS, TOKENS>(w + r * p.w_stride + c, p.w_stride, x + c, p.x_stride, cols, sum + r);
-        for (; r < rows; r++)
-            tile<Isa, Weight, 1, TOKENS>(w + r * p.w_stride + c, p.w_stride, x + c, p.x_stride, cols, sum + r);
+        for (; r + ROWS <= p.rows; r += ROWS)
+            tile<Isa, Weight, ROWS, TOKENS>(w + r * p.cols + c, x + c, p.cols, cols, sum + r);
+        for (; r < p.rows; r++) tile<Isa, Weight, 1, TOKENS>(w + r * p.cols + c, x + c, p.cols, cols, sum + r);
     }
-    for (int t = 0; t < TOKENS; t++) {
-        float* y = p.y + (token + t) * p.y_stride + row;
-        for (int64_t r = 0; r < rows; r++) {
-            float value = Isa::sum(sum[r][t]);
-            if (p.scale) value *= p.scale[row + r];
-            if (p.bias) value += p.bias[row + r];
-            y[r] = p.add ? y[r] + value : value;
-        }
-    }
+    for (int t = 0; t < TOKENS; t++)
+        for (int64_t r = 0; r < p.rows; r++) p.y[(token + t) * BLOCK_ROWS + r] = Isa::sum(sum[r][t]);
 }
 
 // `tokens` (1 .. TOKENS) tokens: the constant that it is, found by counting down.
 template <class Isa, class Weight, int TOKENS>
-void block_of(int64_t tokens, const Product& p, int64_t row, int64_t rows, int64_t token) {
-    if (tokens == TOKENS) return block<Isa, Weight, TOKENS>(p, row, rows, token);
-    if constexpr (TOKENS > 1) block_of<Isa, Weight, TOKENS - 1>(tokens, p, row, rows, token);
+void block_of(int64_t tokens, const Product& p, int64_t token) {
+    if (tokens == TOKENS) return block<Isa, Weight, TOKENS>(p, token);
+    if constexpr (TOKENS > 1) block_of<Isa, Weight, TOKENS - 1>(tokens, p, token);
 }
 
 template <class Isa, class Weight>
 void multiply_as(const Product& p) {
-    const int64_t passes = (p.tokens + Isa::tokens - 1) / Isa::tokens;   // equal shares: 4 tokens are 2 + 2
-    for (int64_t row = 0; row < p.rows; row += BLOCK_ROWS) {
-        const int64_t rows = smaller(BLOCK_ROWS, p.rows - row);
-        for (int64_t pass = 0; pass < passes; pass++) {
-            const int64_t first = p.tokens * pass / passes, last = p.tokens * (pass + 1) / passes;
-            block_of<Isa, Weight, Isa::tokens>(last - first, p, row, rows, first);
-        }
+    const int64_t passes = ceil_div(p.tokens, Isa::tokens);   // equal shares: 4 tokens are 2 + 2
+    for (int64_t pass = 0; pass < passes; pass++) {
+        const int64_t first = p.tokens * pass / passes, last = p.tokens * (pass + 1) / passes;
+        block_of<Isa, Weight, Isa::tokens>(last - first, p, first);
     }
 }
 
@@ -121,8 +108,7 @@ void multiply(const Product& p) {
     switch (p.dtype) {
         case HAINA_F32: return multiply_as<Isa, float>(p);
         case HAINA_F16: return multiply_as<Isa, Half>(p);
-        case HAINA_BF16: return multiply_as<Isa, Bfloat>(p);
-        default: return multiply_as<Isa, int8_t>(p);
+        default: return multiply_as<Isa, Bfloat>(p);
     }
 }
 

@@ -7,6 +7,7 @@
 
 #include "haina.h"
 #include "kernels.h"
+#include "layout.h"
 #include "pool.h"
 
 namespace haina {
@@ -29,10 +30,8 @@ struct Hands {
     template <class Work>
     void share_ranges(int64_t count, int64_t cost, Work&& work) const {
         const int64_t grain = (1 << 14) / cost + 1;
-        share((count + grain - 1) / grain, count * cost, [&](int64_t i) {
-            const int64_t first = i * grain;
-            work(first, first + grain < count ? first + grain : count);
-        });
+        share(ceil_div(count, grain), count * cost,
+              [&](int64_t i) { work(i * grain, smaller((i + 1) * grain, count)); });
     }
 };
 
@@ -69,8 +68,7 @@ void attend(const Hands& hands, const haina_model& model, const haina_cache& cac
 
 inline bool packed(int32_t dtype) { return dtype == HAINA_W8 || dtype == HAINA_W4; }
 
-// Bytes of 32 rows of a packed matrix; row `row` of one as floats.
-int64_t packed_block_bytes(const haina_matrix& w);
+// Row `row` of a packed matrix as floats.
 void packed_row(const haina_matrix& w, int64_t row, float* out);
 
 inline size_t element_bytes(int32_t dtype) { return dtype == HAINA_F32 ? 4 : dtype == HAINA_I8 ? 1 : 2; }

@@ -1,18 +1,19 @@
-// packed.h - W4 and W8 times int8 activations, written once; each matmul_*.cpp instantiates it. docs/formats.md has
-// the bytes of a packed matrix, packing.py makes them.
+// packed.h - W4 and W8 times int8 activations, written once; each matmul_*.cpp instantiates it. layout.h has where
+// the bytes of a packed matrix lie, pack.h makes them.
 //
 // An integer `Isa` has: Vector of 32-bit lanes, one lane a row; `lanes`; `rows`, row vectors of a tile; `tokens`, most
 // tokens of a tile; dot4() and dot8(), which add four columns' products to each lane; scaled(); start4() and start8(),
 // what the activations' sums add so that weights may be taken as unsigned; and a Float of as many lanes.
 //
-// Exactness: the sum over a group of 32 columns is an integer below 2^15, over a block of 128 below 2^28; only then
-// does it become a float, once for 128 columns, in the order of the columns, multiplied and added apart. So every
+// Exactness: the sum over a group of 32 nibbles is an integer below 2^15, over a block of 128 columns below 2^28; only
+// then does it become a float, once for 128 columns, in the order of the columns, multiplied and added apart. So every
 // instruction set, tile shape and batch gives the same bits, and reference.py gives them too.
 //
 // No std:: here, everything in an unnamed namespace: matmul.h says why.
 #pragma once
 #include "haina.h"
 #include "kernels.h"
+#include "layout.h"
 
 #if defined(__clang__)
 #define HAINA_UNROLL _Pragma("clang loop unroll(full)")
@@ -31,28 +32,6 @@ template <class A, class B>
 struct Select<false, A, B> { using Type = B; };
 
 constexpr int64_t AHEAD_BYTES = 8192;   // how far ahead weights are asked for; a core's own prefetcher falls behind
-
-// A chunk of 32 rows: scales, group scales (W4), then the weights of each group.
-template <bool FOUR_BITS>
-struct Chunk {
-    static constexpr int64_t group_bytes = FOUR_BITS ? 512 : 1024;
-
-    Chunk(const uint8_t* at, int64_t groups)
-        : scale(reinterpret_cast<const float*>(at)),
-          group_scale(reinterpret_cast<const int8_t*>(at + 128)),
-          weights(at + 128 + (FOUR_BITS ? 32 * groups : 0)) {}
-
-    const uint8_t* end(int64_t groups) const { return weights + groups * group_bytes; }
-
-    const float* scale;
-    const int8_t* group_scale;
-    const uint8_t* weights;
-};
-
-inline int64_t groups_of_chunk(int64_t cols, int64_t chunk) {
-    const int64_t groups = (cols + GROUP_COLS - 1) / GROUP_COLS - chunk * CHUNK_GROUPS;
-    return groups < CHUNK_GROUPS ? groups : CHUNK_GROUPS;
-}
 
 // Nibbles as they lie in the file: every vector holds the columns of two dots.
 template <class Isa>
@@ -75,6 +54,36 @@ struct Bytes {
     }
 };
 
+// sum[t][v] += the products of group g, for the ROWS row vectors from `v0` on and TOKENS tokens.
+template <class Isa, bool FOUR_BITS, class Source, int ROWS, int TOKENS>
+inline __attribute__((always_inline)) void add_products(typename Isa::Vector (&sum)[TOKENS][ROWS], const uint8_t* group,
+                                                        const Piece* x, int g, int v0) {
+    HAINA_ROLLED for (int pair = 0; pair < 4; pair++) {   // or GCC reorders the sums and spills
+        typename Isa::Vector w[2][ROWS];
+        HAINA_UNROLL for (int v = 0; v < ROWS; v++) Source::load(group, pair, v0 + v, w[0][v], w[1][v]);
+        HAINA_UNROLL for (int k = 0; k < 2; k++)
+            HAINA_UNROLL for (int t = 0; t < TOKENS; t++) {
+                const auto a = Isa::spread4(x[t].q + g * GROUP_COLS + pair * 8 + k * 4);
+                HAINA_UNROLL for (int v = 0; v < ROWS; v++)
+                    sum[t][v] = FOUR_BITS ? Isa::dot4(sum[t][v], w[k][v], a) : Isa::dot8(sum[t][v], w[k][v], a);
+            }
+    }
+}
+
+// The same of W4: the products of a group for themselves, then times its scale.
+template <class Isa, class Source, int ROWS, int TOKENS>
+inline __attribute__((always_inline)) void add_group4(typename Isa::Vector (&sum)[TOKENS][ROWS], const uint8_t* group,
+                                                      const int8_t* group_scale, const Piece* x, int g, int v0) {
+    typename Isa::Vector products[TOKENS][ROWS];
+    HAINA_UNROLL for (int t = 0; t < TOKENS; t++)
+        HAINA_UNROLL for (int v = 0; v < ROWS; v++) products[t][v] = Isa::spread(x[t].start4[g]);
+    add_products<Isa, true, Source>(products, group, x, g, v0);
+    HAINA_UNROLL for (int v = 0; v < ROWS; v++) {
+        const auto s = Isa::group_scale(group_scale + (v0 + v) * Isa::lanes);
+        HAINA_UNROLL for (int t = 0; t < TOKENS; t++) sum[t][v] = Isa::scaled(sum[t][v], products[t][v], s);
+    }
+}
+
 // y[t][row] += what this chunk adds, for the ROWS row vectors from `v0` on and TOKENS tokens.
 template <class Isa, bool FOUR_BITS, class Source, int ROWS, int TOKENS, bool PREFETCH>
 inline __attribute__((always_inline)) void tile(const uint8_t* weights, const int8_t* group_scale, const float* scale,
@@ -93,29 +102,10 @@ inline __attribute__((always_inline)) void tile(const uint8_t* weights, const in
             const uint8_t* group = weights + g * Source::group_bytes;
             if (PREFETCH)
                 for (int i = 0; i < Source::group_bytes; i += 64) __builtin_prefetch(group + AHEAD_BYTES + i);
-            Vector acc[TOKENS][ROWS];
-            HAINA_UNROLL for (int t = 0; t < TOKENS; t++)
-                HAINA_UNROLL for (int v = 0; v < ROWS; v++)
-                    acc[t][v] = FOUR_BITS ? Isa::spread(x[t].start4[g]) : sum[t][v];
-            HAINA_ROLLED for (int pair = 0; pair < 4; pair++) {   // or GCC reorders the sums and spills
-                Vector w[2][ROWS];
-                HAINA_UNROLL for (int v = 0; v < ROWS; v++) Source::load(group, pair, v0 + v, w[0][v], w[1][v]);
-                HAINA_UNROLL for (int k = 0; k < 2; k++)
-                    HAINA_UNROLL for (int t = 0; t < TOKENS; t++) {
-                        const Vector a = Isa::spread4(x[t].q + g * GROUP_COLS + pair * 8 + k * 4);
-                        HAINA_UNROLL for (int v = 0; v < ROWS; v++)
-                            acc[t][v] = FOUR_BITS ? Isa::dot4(acc[t][v], w[k][v], a) : Isa::dot8(acc[t][v], w[k][v], a);
-                    }
-            }
-            if (FOUR_BITS) {
-                HAINA_UNROLL for (int v = 0; v < ROWS; v++) {
-                    const Vector s = Isa::group_scale(group_scale + g * BLOCK_ROWS + (v0 + v) * Isa::lanes);
-                    HAINA_UNROLL for (int t = 0; t < TOKENS; t++) sum[t][v] = Isa::scaled(sum[t][v], acc[t][v], s);
-                }
-            } else {
-                HAINA_UNROLL for (int t = 0; t < TOKENS; t++)
-                    HAINA_UNROLL for (int v = 0; v < ROWS; v++) sum[t][v] = acc[t][v];
-            }
+            if constexpr (FOUR_BITS)
+                add_group4<Isa, Source>(sum, group, group_scale + g * BLOCK_ROWS, x, g, v0);
+            else
+                add_products<Isa, false, Source>(sum, group, x, g, v0);
         }
         for (int t = 0; t < TOKENS; t++) {
             const Float by = Isa::spread_float(x[t].scale[block]);
@@ -169,27 +159,28 @@ void multiply_packed_as(const PackedProduct& p) {
     using Source = typename Select<FOUR_BITS, Nibbles<Isa>, Bytes<Isa>>::Type;
     alignas(64) uint8_t bytes[CHUNK_GROUPS * 1024];
     for (int64_t i = 0; i < p.tokens * BLOCK_ROWS; i++) p.y[i] = 0;
-    const uint8_t* at = p.block;
     for (int64_t c = 0; c * CHUNK_COLS < p.cols; c++) {
-        const int groups = int(groups_of_chunk(p.cols, c));
-        const Chunk<FOUR_BITS> chunk(at, groups);
-        at = chunk.end(groups);
-        const Piece* x = p.x + c * p.x_stride;
+        const Chunk chunk = chunk_at(p.dtype, p.cols, c);
+        const int groups = int(chunk.groups);
+        const float* scale = reinterpret_cast<const float*>(p.block + chunk.scale);
+        const int8_t* group_scale = reinterpret_cast<const int8_t*>(p.block + chunk.group_scale);
+        const uint8_t* weights = p.block + chunk.weights;
         const bool spread = FOUR_BITS && p.tokens > Isa::tokens;
-        if (spread) spread_nibbles<Isa>(chunk.weights, groups, bytes);
-        const int64_t passes = (p.tokens + Isa::tokens - 1) / Isa::tokens;
+        if (spread) spread_nibbles<Isa>(weights, groups, bytes);
+        const int64_t passes = ceil_div(p.tokens, Isa::tokens);
         for (int64_t pass = 0; pass < passes; pass++) {   // equal shares: 4 tokens are 2 + 2
             const int64_t first = p.tokens * pass / passes, count = p.tokens * (pass + 1) / passes - first;
+            const Piece* x = p.x + c * p.x_stride + first;
             float* y = p.y + first * BLOCK_ROWS;
             if (spread)
-                rows_of_some<Isa, FOUR_BITS, Bytes<Isa>, Isa::tokens, false>(
-                    count, bytes, chunk.group_scale, chunk.scale, groups, x + first, y);
+                rows_of_some<Isa, FOUR_BITS, Bytes<Isa>, Isa::tokens, false>(count, bytes, group_scale, scale, groups,
+                                                                             x, y);
             else if (pass == 0)
-                rows_of_some<Isa, FOUR_BITS, Source, Isa::tokens, true>(
-                    count, chunk.weights, chunk.group_scale, chunk.scale, groups, x + first, y);
+                rows_of_some<Isa, FOUR_BITS, Source, Isa::tokens, true>(count, weights, group_scale, scale, groups, x,
+                                                                        y);
             else
-                rows_of_some<Isa, FOUR_BITS, Source, Isa::tokens, false>(
-                    count, chunk.weights, chunk.group_scale, chunk.scale, groups, x + first, y);
+                rows_of_some<Isa, FOUR_BITS, Source, Isa::tokens, false>(count, weights, group_scale, scale, groups, x,
+                                                                         y);
         }
     }
 }

@@ -48,24 +48,19 @@ def packed_bytes(dtype: str, rows: int, cols: int) -> int:
     return -(-rows // BLOCK_ROWS) * block_bytes(dtype, cols)
 
 
-def pack(
-    dtype: str, w: np.ndarray, *, importance: np.ndarray | None = None, threads: int | None = None
-) -> np.ndarray:
+def pack(dtype: str, w: np.ndarray, *, threads: int | None = None) -> np.ndarray:
     """Round float32 [rows, cols] to uint8 [row_blocks * block_bytes]; the same bytes on every machine.
 
-    Group scales of W4 are found by search for the least squared error, each column's weighed by `importance`
-    (float32 [cols], such as the mean square of its input; None: all alike). reference.py has the rule. Parts of a
-    matrix may be packed one by one if each but the last has whole blocks of 32 rows. The values must be finite.
+    Group scales of W4 are found by search for the least squared error; reference.py has the rule. Parts of a matrix
+    may be packed one by one if each but the last has whole blocks of 32 rows. The values must be finite.
     """
     from haina.native.binding import usable_threads
     from haina.native.checks import check_status
 
     assert w.dtype == np.float32 and w.ndim == 2 and w.flags.c_contiguous
-    assert importance is None or (importance.dtype == np.float32 and importance.shape == w.shape[1:])
     rows, cols = w.shape
     out = np.empty(packed_bytes(dtype, rows, cols), np.uint8)
-    weigh = c_void_p(None if importance is None else importance.ctypes.data)
-    at = (c_void_p(w.ctypes.data), c_int64(rows), c_int64(cols), weigh, c_void_p(out.ctypes.data))
+    at = (c_void_p(w.ctypes.data), c_int64(rows), c_int64(cols), c_void_p(out.ctypes.data))
     number, workers = c_int32(DTYPE_NUMBERS[dtype]), c_int32(threads or usable_threads())
     check_status(library().haina_pack(number, *at, workers))
     return out

@@ -27,7 +27,7 @@ int64_t each_strip(int64_t i, int64_t count, Work&& work) {
 
 template <class Isa>
 int64_t whole(int64_t slots) {
-    return (slots + Isa::width - 1) / Isa::width * Isa::width;
+    return ceil_div(slots, Isa::width) * Isa::width;
 }
 
 // y[q, slots] = x[q, :] · keys[:, slots] for slots `s` to `s` + VECTORS·width and QUERIES queries from q on.
@@ -121,7 +121,7 @@ void tiles_of(int32_t count, const Page& p, int32_t q, const void* next) {
 // All queries, in equal shares: 4 are 2 + 2. The first share fetches the next page.
 template <class Isa, class Element, class Page>
 void all_queries(const Page& p) {
-    const int32_t shares = (p.queries + Isa::tokens - 1) / Isa::tokens;
+    const int32_t shares = int32_t(ceil_div(p.queries, Isa::tokens));
     for (int32_t share = 0; share < shares; share++) {
         const int32_t first = p.queries * share / shares, last = p.queries * (share + 1) / shares;
         tiles_of<Isa, Element, Isa::tokens>(last - first, p, first, share ? p.page : p.next);

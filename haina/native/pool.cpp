@@ -59,7 +59,7 @@ void Pool::run(int threads, int64_t items, void (*call)(void*, int64_t), void* w
     next_ = 0, left_ = 0;
     const uint64_t loop = (state_.load() & ~(OPEN | INSIDE)) + LOOP;
     state_ = (loop & ~OPEN) | OPEN;
-    if (sleepers_ > 0) {
+    if (workers_ - sleepers_ < threads - 1) {   // too few are awake
         std::lock_guard<std::mutex> lock(sleep_);
         wake_.notify_all();
     }
@@ -90,20 +90,20 @@ void Pool::serve() {
         }
         std::unique_lock<std::mutex> lock(sleep_);
         sleepers_++;
-        wake_.wait(lock, [&] {
-            const uint64_t state = state_.load();
-            return (state & OPEN) && (state & ~(OPEN | INSIDE)) != last_loop;
-        });
+        wake_.wait(lock, [&] { return offers(state_.load(), last_loop); });
         sleepers_--;
     }
 }
 
-// Enters the loop on offer if there is one, not entered before, with room.
+// Whether there is a loop, not entered before, with room.
+bool Pool::offers(uint64_t state, uint64_t last_loop) const {
+    return (state & OPEN) && (state & ~(OPEN | INSIDE)) != last_loop && (state & INSIDE) < room_;
+}
+
 bool Pool::enter(uint64_t* last_loop) {
     uint64_t state = state_.load(std::memory_order_acquire);
     do {
-        const uint64_t loop = state & ~(OPEN | INSIDE);
-        if (!(state & OPEN) || loop == *last_loop || (state & INSIDE) >= room_) return false;
+        if (!offers(state, *last_loop)) return false;
     } while (!state_.compare_exchange_weak(state, state + 1));
     *last_loop = state & ~(OPEN | INSIDE);
     return true;

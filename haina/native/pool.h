@@ -29,6 +29,7 @@ class Pool {
     void run(int threads, int64_t items, void (*call)(void*, int64_t), void* work);
     void grow(int workers);
     void serve();
+    bool offers(uint64_t state, uint64_t last_loop) const;
     bool enter(uint64_t* last_loop);
     void take_items();
 

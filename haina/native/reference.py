@@ -15,7 +15,7 @@ from haina.native.packing import CHUNK_COLS, GROUP_COLS, PACKED, assemble, integ
 BLOCK_COLS = 128  # activations with one scale
 
 
-def pack(dtype: str, w: np.ndarray, importance: np.ndarray | None = None) -> np.ndarray:
+def pack(dtype: str, w: np.ndarray) -> np.ndarray:
     """float32 [rows, cols] → the bytes of packing.py's pack, bit for bit: everything in float32, in this order.
 
     W8: scale = max|w| / 127 over 512 columns, q = w / scale. W4: `group_scale` gives the ideal scale of 32 columns;
@@ -23,8 +23,7 @@ def pack(dtype: str, w: np.ndarray, importance: np.ndarray | None = None) -> np.
     """
     rows, cols = w.shape
     groups = np.pad(w, ((0, 0), (0, -cols % GROUP_COLS))).reshape(rows, -1, GROUP_COLS)
-    h = np.pad(np.ones_like(w[0]) if importance is None else importance, (0, -cols % GROUP_COLS))
-    scaled = groups if dtype == "W8" else group_scale(groups, h.reshape(-1, GROUP_COLS))[..., None]
+    scaled = groups if dtype == "W8" else group_scale(groups)[..., None]
     chunks = np.arange(groups.shape[1]) // (CHUNK_COLS // GROUP_COLS)  # of each group
     top = np.maximum.reduceat(np.abs(scaled).max(2), np.unique(chunks, return_index=True)[1], axis=1)
     scale, inverse = top / np.float32(127), np.zeros_like(top)
@@ -39,11 +38,11 @@ def pack(dtype: str, w: np.ndarray, importance: np.ndarray | None = None) -> np.
     return assemble(dtype, q.reshape(rows, -1)[:, :cols].astype(np.int8), s[..., 0].astype(np.int8), scale)
 
 
-def group_scale(w: np.ndarray, h: np.ndarray) -> np.ndarray:
+def group_scale(w: np.ndarray) -> np.ndarray:
     """The signed scales [rows, groups] with which q in -8 .. 7 come nearest to w [rows, groups, 32], in float32.
 
     Ten scales are tried, 0.70 to 1.15 of the one that puts the extreme weight at -8. The q of each have a best scale
-    a / b, with a = sum h·w·q and b = sum h·q², that leaves the error sum h·w² - a²/b: the largest a²/b wins.
+    a / b, with a = sum w·q and b = sum q², that leaves the error sum w² - a²/b: the largest a²/b wins.
     """
     extreme = np.take_along_axis(w, np.abs(w).argmax(2)[..., None], 2)[..., 0]
     usable = np.abs(extreme) >= np.float32(1e-30)
@@ -52,7 +51,7 @@ def group_scale(w: np.ndarray, h: np.ndarray) -> np.ndarray:
     for step in range(10):
         factor = np.float32(0.7) + np.float32(0.05) * np.float32(step)
         q = np.rint((w * (1 / (first * factor))[..., None]).clip(-8, 7))
-        a, b = in_order(h * q * w), in_order(h * q * q)
+        a, b = in_order(q * w), in_order(q * q)
         better = (b > 0) & (a * a > most * b)
         best[better] = a[better] / b[better]
         most[better] = a[better] * a[better] / b[better]

@@ -45,9 +45,9 @@ int main() {
             const haina_matrix w{data.data(), rows, cols, kind, 0};
             write(haina_head(&w, ids.data(), rows, x.data(), tokens, y.data(), hands, set), y);
         } else if (what == PACK) {
-            const auto w = read<float>(rows * cols), importance = read<float>(cols);
+            const auto w = read<float>(rows * cols);
             std::vector<char> out(static_cast<size_t>(bytes));
-            write(haina_pack(kind, w.data(), rows, cols, importance.data(), out.data(), hands), out);
+            write(haina_pack(kind, w.data(), rows, cols, out.data(), hands), out);
         } else {
             const auto a = read<float>(rows * cols), b = read<float>(what == RMS_NORM ? cols : rows * cols);
             std::vector<float> y(a.size());

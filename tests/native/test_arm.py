@@ -100,7 +100,7 @@ def test_rows_have_the_bits_of_the_whole_product(arm, program, matrix) -> None:
 @ARM
 def test_the_largest_sums_do_not_overflow(arm, program) -> None:
     cases, expected = Cases(arm), []
-    for dtype, byte in (("W4", 0), ("W4", 255), ("W8", 127), ("W8", 129)):
+    for dtype, byte in (("W4", 0), ("W4", 255), ("W8", 127), ("W8", 128)):
         data = np.full(packed_bytes(dtype, 32, 512), byte, np.uint8)
         data[:128] = np.full(32, 0.01, np.float32).view(np.uint8)
         if dtype == "W4":
@@ -118,10 +118,9 @@ def test_packing(arm, program) -> None:
     cases, expected = Cases(arm), []
     for dtype in PACKED:
         for rows, cols in ((1, 1), (33, 40), (40, 1100)):
-            w, importance = normal(rows, cols), RANDOM.random(cols, np.float32)
-            size = packed_bytes(dtype, rows, cols)
-            cases.add(PACK, w, importance, out=size, dtype=DTYPES[dtype], rows=rows, cols=cols, bytes=size)
-            expected.append(reference.pack(dtype, w, importance).tobytes())
+            w, size = normal(rows, cols), packed_bytes(dtype, rows, cols)
+            cases.add(PACK, w, out=size, dtype=DTYPES[dtype], rows=rows, cols=cols, bytes=size)
+            expected.append(reference.pack(dtype, w).tobytes())
     assert cases.run(program) == expected
 
 

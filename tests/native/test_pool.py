@@ -52,6 +52,22 @@ def test_idle_threads_take_no_cpu(work) -> None:
     assert time.process_time() - before < 0.05
 
 
+def test_threads_without_room_take_no_cpu(matrix) -> None:
+    """Threads of an earlier call that may not help with this one sleep: they do not look for room all the while."""
+    w, x = matrix(np.ones((2048, 4096), np.float32), "F32"), np.ones((1, 4096), np.float32)
+    kernels.matmul(w, x, threads=9)
+
+    def cpu_s(threads: int) -> float:
+        time.sleep(0.01)
+        start = time.process_time()
+        for _ in range(20):
+            kernels.matmul(w, x, threads=threads)
+        return time.process_time() - start
+
+    alone, two = (min(cpu_s(threads) for _ in range(5)) for threads in (1, 2))
+    assert two < 3 * alone
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_forked_child_makes_threads_of_its_own(work) -> None:
