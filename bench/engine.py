@@ -7,6 +7,7 @@ of a 7B with random weights in w4. Writes docs/benchmarks-engine.md.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import tempfile
 import time
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bench.constraints import constraints
 from bench.inference import kept
 from bench.machine import Spread, describe, interleave
 from bench.ours import write_random
@@ -173,7 +175,7 @@ def guesses(bench: Bench, model: Model) -> Section:
         ("no repetition", new[:PROMPT], new[PROMPT:], 0.97),
     ):
         runner = Copying(model.runner, (*prompt, *said, 0))
-        works = {
+        works: dict[str, Callable[[], object]] = {
             name: partial(_answer, Engine(model.config, runner, drafters=drafters), prompt, len(said))
             for name, drafters in (("plain", None), ("guessing", Speculation()))
         }
@@ -204,6 +206,8 @@ def main() -> None:
                 sections.append(section(bench, model))
                 Report("python -m bench.engine", about, sections).write(options.out)
                 print(f"{sections[-1].title}: {options.out}", file=sys.stderr)
+        sections.append(constraints(bench, options.data))
+        Report("python -m bench.engine", about, sections).write(options.out)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -215,6 +219,7 @@ def parser() -> argparse.ArgumentParser:
     add("--rounds", type=int, default=5)
     add("--sizes", default="embedded,7b")
     add("--layers", type=int, help="fewer layers than published, for a quick look")
+    add("--data", type=Path, default=os.environ.get("HAINA_DATA", "../shared/data"))
     add("--folder", type=kept, help="keep the models here; else in a temporary folder (4 GB)")
     add("--out", type=Path, default="docs/benchmarks-engine.md")
     return found

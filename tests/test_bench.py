@@ -45,6 +45,17 @@ def test_every_section_of_a_tiny_run_is_on_the_page(bench: Path) -> None:
     assert out.with_suffix(".png").stat().st_size > 1000
 
 
+@pytest.mark.skipif(not shutil.which(os.environ.get("CXX", "c++")), reason="no C++ compiler")
+def test_the_engine_is_measured_too(bench: Path) -> None:
+    out = bench / "engine.md"
+    options = ["--sizes", "tiny", "--rounds", "2", "--data", "nowhere", "--out", str(out)]
+    subprocess.run([sys.executable, "-m", "bench.engine", *options], check=True, cwd=bench)
+    page = out.read_text("utf-8")
+    for title in ("tiny: many at once", "tiny: a prefix", "tiny: prompt lookup"):
+        assert f"## {title}" in page
+    assert "| tiny: tokens/s of 8 requests / of one | ≥ 2.5 |" in page and "≤ 0.06" in page
+
+
 def test_ratios_are_taken_within_a_round(bench: Path) -> None:
     machine = importlib.import_module("bench.machine")
     rounds = machine.Rounds({"a": [1.0, 2.0, 3.0], "b": [2.0, 8.0, 3.0]}, {"a": [1.0, 1.0, 2.0]})

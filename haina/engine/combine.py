@@ -235,4 +235,3 @@ class _Weighted:
 
     def __str__(self) -> str:
         return "anything" if self.state is None else f"{self.nats:+g} nats for {self.state}"
-

@@ -145,11 +145,12 @@ def spread(mask: np.ndarray, inside: float, outside: float) -> np.ndarray:
 
     By the byte, from a table: np.where over so many bits takes seven times as long, for it guesses at each of them.
     """
-    table_BN = np.where(_BITS_BN, np.float32(inside), np.float32(outside))
-    return table_BN.take(mask.view(np.uint8), axis=0).ravel()
+    table = np.where(_BITS, np.float32(inside), np.float32(outside))
+    numbers: np.ndarray = table.take(mask.view(np.uint8), axis=0)
+    return numbers.ravel()
 
 
-_BITS_BN = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little").view(np.bool_)
+_BITS = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little")  # of each byte
 
 
 def smallest(ids: np.ndarray, size: int) -> Sparse | Dense:
@@ -211,6 +212,8 @@ def join(a: All | Sparse | Dense, b: All | Sparse | Dense) -> All | Sparse | Den
 
     All beside a Sparse is All, without its bias: neither says how many ids there are.
     """
+    if is_empty(a) or is_empty(b):
+        return b if is_empty(a) else a
     if isinstance(a, All) or isinstance(b, All):
         other = b if isinstance(a, All) else a
         if not isinstance(other, Dense) or other.bias is None:
@@ -237,9 +240,10 @@ def _join_lists(a: Sparse, b: Sparse) -> Sparse:
 
 def _levels(part: Dense) -> np.ndarray:
     """The bias, and -inf for what is not allowed."""
-    if part.bias is None:
-        return spread(part.mask, 0.0, -np.inf)
-    return np.minimum(part.bias, spread(part.mask, np.inf, -np.inf))
+    levels = spread(part.mask, 0.0, -np.inf)
+    if part.bias is not None:
+        levels += part.bias
+    return levels
 
 
 def dense(part: Sparse | Dense, size: int) -> Dense:

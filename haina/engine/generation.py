@@ -25,6 +25,7 @@ from haina.engine.constraint import (
     is_over,
     nothing_follows,
     shorten,
+    spread,
 )
 from haina.engine.line import Line
 from haina.engine.loops import Loops
@@ -204,9 +205,10 @@ def with_ends(allowed: Sparse, ends: tuple[int, ...], may_end: bool) -> Sparse:
 
 def masked(logits_V: np.ndarray, allowed: Dense) -> np.ndarray:
     """The logits with the bias of what is allowed, and -inf for what is not."""
-    bits = np.unpackbits(allowed.mask.view(np.uint8), count=len(logits_V), bitorder="little")
-    biased = logits_V if allowed.bias is None else logits_V + allowed.bias
-    return np.where(bits.view(np.bool_), biased, np.float32(-np.inf))
+    size = len(logits_V)
+    biased = logits_V if allowed.bias is None else logits_V + allowed.bias[:size]
+    masked_V: np.ndarray = np.minimum(biased, spread(allowed.mask, np.inf, -np.inf)[:size])
+    return masked_V
 
 
 class Best:
@@ -224,11 +226,7 @@ class Best:
         if self.ended < self.of:
             return []
         ranked = sorted(self.answers.values(), key=_mean_nats, reverse=True)[: self.n]
-        return [
-            replace(t, choice=choice)
-            for choice, answer in enumerate(ranked)
-            for t in answer
-        ]
+        return [replace(t, choice=choice) for choice, answer in enumerate(ranked) for t in answer]
 
 
 def _mean_nats(answer: list[Token]) -> float:

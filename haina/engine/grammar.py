@@ -48,10 +48,10 @@ LIMITS = LLParserLimits(verbose_errors=False, max_items_in_row=20_000)  # 2,000 
 class Grammars:
     """Compiles grammars for one vocabulary. Every method gives a constraint that requests may share.
 
-    ValueError, one line: it is no grammar, allows nothing, or asks for what llguidance cannot do (the library's reason).
+    ValueError, one line: it is none, no text satisfies it, or llguidance cannot do it, for the library's reason.
 
-    What is compiled is kept for whoever asks next, and the copies of a matcher share what its lexer has learnt: by
-    timing, one can find out that another has used the same grammar. Where tenants must not, each needs Grammars.
+    What is compiled, and what its lexer has learnt, serves whoever asks next, so timing tells that somebody has used
+    the same grammar; tenants who must not learn that of each other need Grammars each.
     """
 
     def __init__(self, vocabulary: Vocabulary):
@@ -122,10 +122,10 @@ class Grammars:
         matcher = LLMatcher(self._tokenizer, grammar, log_level=0, limits=LIMITS)
         if matcher.is_error():
             raise _refused(en, zh, matcher.get_error())
-        grammar = _Grammar(self, matcher)
-        if nothing_follows(grammar.start()):
+        compiled = _Grammar(self, matcher)
+        if nothing_follows(compiled.start()):
             raise _refused(en, zh, say("no text satisfies it", "没有任何文本能满足它"))
-        return grammar
+        return compiled
 
     def ways(self, mask: bytes) -> Sparse | Dense:
         """llguidance's mask, which has the end in it, without what is no text."""

@@ -2,8 +2,7 @@
 
 An app says what may come character by character; `Vocabulary.lift` walks the rule and a trie of the vocabulary's
 pieces side by side and keeps the ids found for a rule, for every request that comes to an equal one. The trie is
-laid out flat in depth-first order, each node with the place behind its subtree, as llguidance's is
-(guidance-ai/llguidance@c75b0d9 docs/toktrie.md).
+flat, depth first, each node with the place behind its subtree (guidance-ai/llguidance@c75b0d9 docs/toktrie.md).
 
 The text of a piece is what it adds to a text that has begun: "▁the" is " the". Pieces that are no text are never
 offered: control pieces, and bytes, but for the ASCII character that has no other piece ("\\n" in LLaMA's).
@@ -35,7 +34,7 @@ from haina.engine.constraint import Allowed, Constraint, Dense, Forced, Sparse, 
 from haina.text.tokenizer import SPACE, Tokenizer
 
 STATES = 2048  # rules whose ids are kept for a vocabulary: 8 KB each with 64,000 pieces, 32 KB at worst
-KNOWN = 1 << 16  # rules of which it is remembered whether they lead to an end
+KNOWN = 1 << 16  # rules of which it is remembered whether they lead to an end, and as many steps between them
 AHEAD = 2  # rules looked at behind an id before it is offered
 AHEAD_OF_ALL = 256  # the same before the first id of an answer
 LONGEST_CERTAIN = 64  # characters forced at once
@@ -178,12 +177,9 @@ class Until(Rule):
     def step(self, char: str) -> Rule | None:
         if self.done:
             return None
-        begun = self.stop.step(char)
-        if begun is None and not self.open:
-            return self
-        open = frozenset(after for rule in self.open if (after := rule.step(char)) is not None)
-        open |= frozenset([] if begun is None else [begun])
-        return Until(self.stop, open, any(rule.complete() for rule in open))
+        ways = (rule.step(char) for rule in (self.stop, *self.open))
+        open = frozenset(after for after in ways if after is not None)
+        return self if open == self.open else Until(self.stop, open, any(rule.complete() for rule in open))
 
     def complete(self) -> bool:
         return self.done
@@ -198,8 +194,8 @@ class Until(Rule):
 class Vocabulary:
     """The pieces of a tokenizer that are text, and what has been found out about rules over them.
 
-    That is kept for whoever asks next: by timing, one can find out that another has come to an equal rule. Where
-    tenants must not, each needs a Vocabulary.
+    The latter serves whoever asks next, so timing tells that somebody has come to an equal rule; tenants who must not
+    learn that of each other need a Vocabulary each.
     """
 
     def __init__(self, tokenizer: Tokenizer, size: int | None = None, *, ahead: int = AHEAD):
@@ -221,6 +217,7 @@ class Vocabulary:
         self._leads_on: dict[Rule, bool] = {}
         self._witness = ""  # a character that led on the last time
         self.allowed = lru_cache(STATES)(self._allowed)  # what may follow where a rule holds
+        self.step = lru_cache(KNOWN)(self._step)  # the same rule again, and quick to hash
 
     def _plant(self) -> None:
         shared, trail = "", list[int]()  # the text before, and its nodes
@@ -243,7 +240,7 @@ class Vocabulary:
         """The rule as a constraint on tokens."""
         return _Lifted(self, rule)
 
-    def step(self, rule: Rule, id: int) -> Rule | None:
+    def _step(self, rule: Rule, id: int) -> Rule | None:
         """The rule behind the text of an id; None where it does not let it pass. Any cut will do, and a trap, too."""
         text = self.texts[id] if 0 <= id < len(self.texts) else ""
         after: Rule | None = rule if text else None
@@ -286,15 +283,14 @@ class Vocabulary:
             return (int(ways.ids[0]),)
         text, end = _certain(rule)
         certain = next((at for at in range(len(text)) if self._reached_over(text[at:], end)), len(text))
-        forced: list[int] = []
-        after: Rule | None = rule
+        forced: tuple[int, ...] = ()
         for id in self.cut(text):
             certain -= len(self.texts[id])
-            after = None if after is None else self.step(after, id)
+            after = self.step(rule, id)
             if certain < 0 or after is None or not self.leads_on(after):
                 break
-            forced.append(id)
-        return tuple(forced)
+            forced, rule = (*forced, id), after
+        return forced
 
     def _reached_over(self, tail: str, end: Rule) -> bool:
         """Whether a piece begins with `tail` and goes on as the rule behind it lets it."""

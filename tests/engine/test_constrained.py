@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
+from haina.engine.combine import Weighted
 from haina.engine.constraint import All, Allowed, Dense, Forced, Sparse, State, mask_of
 from haina.engine.engine import Engine
 from haina.engine.request import Request, Token
@@ -139,6 +140,17 @@ def test_a_bias_moves_the_choice(remember: Make) -> None:
     for how in (biased, biased_dense):
         tokens = run(remember(pages=20), Places(((4, 5), (6, 7, 8)), how))
         assert [token.id for token in tokens] == [5, 8]
+
+
+def test_a_wish_moves_the_choice_and_forbids_nothing(remember: Make) -> None:
+    """The vocabulary is no multiple of 32, as a mask is."""
+    engine, request = remember(pages=20), Request((1, 2, 3), 3, GREEDY)
+    plain = [token.id for token in engine.generate([request])]
+    wished = Weighted(Places(((7, 8), (9, 10), (11, 12))), 100.0, 40)
+    first, second, third = (token.id for token in engine.generate([replace(request, constraint=wished)]))
+    assert first in (7, 8) and second in (9, 10) and third in (11, 12)
+    slight = Weighted(Places(((7, 8), (9, 10), (11, 12))), 1e-6, 40)
+    assert [token.id for token in engine.generate([replace(request, constraint=slight)])] == plain
 
 
 @pytest.mark.parametrize("how", [sparse, dense])

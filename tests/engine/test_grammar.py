@@ -282,7 +282,8 @@ def test_no_control_piece_comes_through(grammars: Grammars) -> None:
     role = max(tokenizer.control_ids)
     state = grammars.lark(f'start: "a" | <[{role}]>').start()
     assert role not in offered(state) and state.step(role) is None and state.step(tokenizer.eos_id) is None
-    assert nothing_follows(grammars.lark(f"start: <[{role}]>").start())
+    with pytest.raises(ValueError, match="no text satisfies it"):
+        grammars.lark(f"start: <[{role}]>")
     anything = grammars.regex(r"(.|\n)*").start()
     assert not tokenizer.control_ids & set(offered(anything)) and max(offered(anything)) < tokenizer.size
     assert anything.accepting() and isinstance(anything.allowed(), Dense)
@@ -322,16 +323,21 @@ def test_a_schema_that_cannot_be_kept_is_refused(grammars: Grammars, schema: Any
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("pattern", ["(", "[a", "(?=a)b", r"\k", "\ud800"])
-def test_what_is_no_regular_expression_is_refused(grammars: Grammars, pattern: str) -> None:
+@pytest.mark.parametrize(
+    "pattern", ["(", "[a", "(?=a)b", r"\k", "\ud800", r"[^\s\S]", "a[^\\s\\S]", None, b"a"]
+)
+def test_what_is_no_regular_expression_is_refused(grammars: Grammars, pattern: Any) -> None:
     with pytest.raises(ValueError, match=r"^regular expression: .+; correct it$") as error:
         grammars.regex(pattern)
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("grammar", ["", "hello", "start: b", 'start: "a', "start: /(/", '{"grammars": ['])
+@pytest.mark.parametrize(
+    "grammar",
+    ["", "hello", "start: b", 'start: "a', "start: /(/", '{"grammars": [', "start: /[^\\s\\S]/", 5, None],
+)
 def test_what_is_no_grammar_is_refused(
-    grammars: Grammars, grammar: str, monkeypatch: pytest.MonkeyPatch
+    grammars: Grammars, grammar: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(ValueError, match=r"^grammar: .+; correct it$") as error:
         grammars.lark(grammar)
@@ -341,8 +347,8 @@ def test_what_is_no_grammar_is_refused(
         grammars.lark(grammar)
 
 
-@pytest.mark.parametrize("texts", [[], [""], ["a", ""], ["a", "\ud800"]])
-def test_nothing_to_choose_from_is_refused(grammars: Grammars, texts: list[str]) -> None:
+@pytest.mark.parametrize("texts", [[], [""], ["a", ""], ["a", "\ud800"], ["a", 5], [None]])
+def test_nothing_to_choose_from_is_refused(grammars: Grammars, texts: list[Any]) -> None:
     with pytest.raises(ValueError, match=r"^choice: "):
         grammars.choice(texts)
 
@@ -354,11 +360,12 @@ def test_large_ones_are_no_trouble(grammars: Grammars) -> None:
     assert accepts(grammars.json_schema(many), encode('{"k7": 1, "k999": 2}'))
 
 
-def test_a_grammar_without_an_end_is_a_dead_end_not_a_hang(grammars: Grammars) -> None:
+def test_a_grammar_without_an_end_is_no_hang(grammars: Grammars) -> None:
     state: State = grammars.lark('start: "a" start').start()
     allowed = state.allowed()
     assert isinstance(allowed, Forced) and len(allowed.ids) <= 64
-    assert nothing_follows(grammars.json_schema({"$ref": "#"}).start())
+    with pytest.raises(ValueError, match="no text satisfies it"):
+        grammars.json_schema({"$ref": "#"})
 
 
 def test_masks_have_the_width_of_the_model(grammars: Grammars) -> None:

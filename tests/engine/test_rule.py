@@ -471,6 +471,14 @@ def test_equal_rules_are_asked_once(small: Vocabulary) -> None:
         assert isinstance(array, np.ndarray) and not array.flags.writeable
 
 
+def test_the_step_of_an_equal_rule_is_taken_once(small: Vocabulary) -> None:
+    asked = Asked()
+    first = small.step(Counted("ab", asked), small.texts.index("aab"))
+    assert first is not None and asked.count == 3
+    assert small.step(Counted("ab", asked), small.texts.index("aab")) is first and asked.count == 3
+    assert small.step(Counted("ab", asked), small.texts.index("天")) is None and asked.count == 4
+
+
 def test_equal_states_have_equal_keys(small: Vocabulary) -> None:
     def behind(*texts: str) -> State:
         state: State | None = small.lift(Until(Text("b"))).start()
