@@ -14,7 +14,11 @@ of 16 tokens or more (ggml-org/llama.cpp#26039); vLLM's RepetitionDetectionParam
 
 from __future__ import annotations
 
+import copy
+from array import array
+
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 PERIODS = 512  # P, the longest period that is looked for, in tokens
 LOOP_TOKENS = 1024
@@ -24,30 +28,38 @@ ROUNDS = 4
 _PERIOD_P = np.arange(1, PERIODS + 1)
 _STRETCH_P = np.maximum(np.minimum(LOOP_TOKENS, LOOP_ROUNDS * _PERIOD_P), ROUNDS * _PERIOD_P)
 ENOUGH_P = _STRETCH_P - _PERIOD_P  # the first round repeats nothing
+_RUN_P, _TEXT_P = np.zeros(PERIODS, np.int32), np.full(PERIODS, -1, np.int32)  # before the first token
 
 
 class Loops:
-    """One answer, token by token. A token costs a few operations on PERIODS integers, about 5 µs."""
+    """One answer, token by token.
+
+    The detector looks when a loop may have become long enough: in ordinary text once in 250 tokens, for 0.1 ms.
+    """
 
     def __init__(self) -> None:
-        self._run_P = np.zeros(PERIODS, np.int32)  # how many of the last tokens equal the one p before them
-        self._text = np.full(8 * PERIODS, -1, np.int32)  # written from its end: the newest token comes first
-        self._start = len(self._text) - PERIODS
+        self._run_P = _RUN_P  # when it last looked: how many of the last tokens equal the one p before them,
+        self._text_P = _TEXT_P  # and what they were, the newest first
+        self._new = array("i")  # the tokens since
+        self._wait = int(ENOUGH_P.min())  # so many of them before any run can be long enough
 
     def saw(self, id: int) -> bool:
         """Whether the answer, with this token, has become a loop."""
-        before_P = self._text[self._start : self._start + PERIODS]
-        self._run_P += 1
-        self._run_P *= before_P == id
-        if self._start == 0:
-            self._start = len(self._text) - PERIODS
-            self._text[self._start :] = before_P
-        self._start -= 1
-        self._text[self._start] = id
-        return bool((self._run_P >= ENOUGH_P).any())
+        self._new.append(id)
+        return len(self._new) >= self._wait and self._look()
+
+    def _look(self) -> bool:
+        count = len(self._new)
+        text = np.concatenate([np.array(self._new[::-1], np.int32), self._text_P])
+        same_PN = sliding_window_view(text, count)[1 : PERIODS + 1] == text[:count]
+        self._run_P = np.where(same_PN.all(axis=1), self._run_P + count, same_PN.argmin(axis=1))
+        self._text_P, self._new = text[:PERIODS], array("i")
+        missing = int((ENOUGH_P - self._run_P).min())
+        self._wait = max(missing, 1)
+        return missing <= 0
 
     def fork(self) -> Loops:
         """A copy that goes its own way."""
-        other = Loops()
-        other._run_P, other._text, other._start = self._run_P.copy(), self._text.copy(), self._start
+        other = copy.copy(self)
+        other._new = self._new[:]
         return other

@@ -1,9 +1,10 @@
 """Sampler: logits → the next id of one answer, by its settings (sampling.py says what they mean and where from).
 
-Nothing of the vocabulary's size is sorted, and a large one is looked at a few times only. `choose` changes nothing:
-a choice that is thrown away (a guess that was wrong, a beam that was cut) leaves no trace; `saw` says what became
-part of the text. The i-th token's uniform number follows from the seed and i alone, so forks that see the same
-logits choose the same. It does not know text, other requests or where logits come from.
+One native call makes a choice (native/sample.cpp). What is here is what a choice depends on beside logits: the settings
+as C reads them, the tokens seen, and the uniform numbers. `choose` changes nothing: a choice that is thrown away (a
+guess that was wrong, a beam that was cut) leaves no trace; `saw` says what became part of the text. The i-th token's
+uniform number follows from the seed and i alone, so forks that see the same logits choose the same. It does not know
+text, other requests or where logits come from.
 
 n: ids to choose from. They are the whole vocabulary V, or the few that a constraint allows.
 """
@@ -17,17 +18,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from haina.engine.sampling import BAN, Sampling, log_sum_exp
+from haina.engine.sampling import BAN, Sampling, not_a_number
+from haina.native.checks import check_status, pointer
+from haina.native.library import CRule, Status
+from haina.native.sample import choose, history
 from haina.wording import say
 
 LONGEST = 64  # tokens: DRY does not tell longer repetitions apart
 FOREVER_NATS = 1000.0  # no penalty of DRY is larger
-FEW = 1024  # keys that are sorted
-SAME_NATS = 1e-6  # keys that differ by less are not worth buckets
-BUCKETS = 1024
-ROWS = 64  # of the table in which the largest values are looked for
-BLOCK = 256  # weights summed at once
-LEAST = np.finfo(np.float32).min
+NO_IDS, NO_NATS = np.zeros(0, np.int32), np.zeros(0, np.float32)
 
 
 class Chosen(NamedTuple):
@@ -52,6 +51,7 @@ class Sampler:
         self._bias = np.array(
             [-np.inf if biases[id] <= BAN else biases[id] for id in sorted(biases)], np.float32
         )
+        self._rule = _rule(s, self._biased, self._bias)
         self._penalises = (s.repetition_penalty, s.frequency_penalty, s.presence_penalty) != (1, 0, 0)
         self._seen = array("i", np.unique(prompt).tolist() if self._penalises else [])  # sorted
         self._times = array("i", [0] * len(self._seen))  # said in the answer
@@ -82,49 +82,36 @@ class Sampler:
 
         Nats are over the ids given. ValueError: a logit is not a number; nothing may be chosen; a bias on no id.
         """
-        if not logits.max(initial=-np.inf) < np.inf:  # true of NaN, too
-            raise ValueError(
-                say(
-                    "the network's output is not a number; the weights are damaged: download the model again",
-                    "网络输出了非数值（NaN）；权重已损坏，请重新下载模型",
-                )
-            )
-        scores = self._scores(logits, ids) if len(logits) else logits
-        largest = scores.max(initial=-np.inf)
-        if largest == -np.inf:
+        row = np.ascontiguousarray(logits, np.float32)
+        few = None if ids is None else np.ascontiguousarray(ids, np.int32)
+        repeating, nats = self._repeats() if self._text else (NO_IDS, NO_NATS)
+        past = history(self._seen, self._times, repeating, nats)
+        uniform = self._uniform[self._index] if self.sampling.temperature else 0.0
+        status, chosen = choose(self._rule, past, row, few, uniform)
+        if status != Status.OK:
+            self._refuse(status, len(row))
+        count = chosen.tops
+        top = tuple(zip(chosen.top_ids[:count], chosen.top_nats[:count], strict=True)) if count else ()
+        return Chosen(chosen.id, chosen.nats, top)
+
+    def _refuse(self, status: Status, n: int) -> None:
+        if status == Status.NOT_A_NUMBER:
+            raise ValueError(not_a_number())
+        if status == Status.NO_CHOICE:
             raise ValueError(
                 say(
                     "no token may be chosen here: all are banned or impossible; allow at least one",
                     "此处没有可选的词元：全部被禁止或不可能出现；请至少允许一个",
                 )
             )
-        at = int(scores.argmax()) if self.sampling.temperature == 0.0 else self._draw(scores - largest)
-        total = log_sum_exp(logits)
-        top = self._top(logits, ids, total) if self.sampling.top_logprobs else ()
-        return Chosen(_id(at, ids), float(logits[at]) - total, top)
-
-    def _scores(self, logits: np.ndarray, ids: np.ndarray | None) -> np.ndarray:
-        """Logits after bias and penalties; the argument itself where there are none."""
-        if not (len(self._biased) or self._penalises or self._text):
-            return logits
-        scores = logits.astype(np.float32)
-        if len(self._biased):
-            at, known = _places(self._biased, ids, len(logits))
-            scores[at] += self._bias[known]
-        if self._penalises:
-            at, known = _places(np.asarray(self._seen), ids, len(logits))
-            scores[at] = self._penalised(scores[at], np.asarray(self._times)[known])
-        if self._text:
-            repeating, nats = self._repeats()
-            at, known = _places(repeating, ids, len(logits))
-            scores[at] -= nats[known]
-        return scores
-
-    def _penalised(self, scores: np.ndarray, times: np.ndarray) -> np.ndarray:
-        """The scores of ids seen in the prompt or said so many times."""
-        s = self.sampling
-        scores = np.where(scores > 0, scores / s.repetition_penalty, scores * s.repetition_penalty)
-        return scores - (s.frequency_penalty * times + s.presence_penalty * (times > 0))
+        if status == Status.BAD_IDS and (id := max(self._biased, default=-1)) >= n:
+            raise ValueError(
+                say(
+                    f"logit_bias names token id {id}, and the model has {n}; leave it out",
+                    f"logit_bias 中的词元编号 {id} 不存在：模型只有 {n} 个词元；请去掉该项",
+                )
+            )
+        check_status(status)
 
     def _repeats(self) -> tuple[np.ndarray, np.ndarray]:
         """The ids, sorted, that would go on repeating an earlier passage, and the nats that DRY takes from each.
@@ -145,7 +132,7 @@ class Sampler:
                 break
         at = np.flatnonzero(repeated >= s.dry_allowed_length)
         if not len(at):
-            return at, np.zeros(0, np.float32)
+            return NO_IDS, NO_NATS
         if s.dry_breaker_ids:
             at = at[np.isin(text[at], s.dry_breaker_ids, invert=True)]
         ids, of = np.unique(text[at], return_inverse=True)
@@ -153,29 +140,6 @@ class Sampler:
         np.maximum.at(longest, of, repeated[at])
         nats = s.dry_multiplier * s.dry_base ** (longest - s.dry_allowed_length)
         return ids, np.minimum(nats, FOREVER_NATS).astype(np.float32)
-
-    def _draw(self, nats: np.ndarray) -> int:
-        """Where the uniform number falls. `nats`: of each score, relative to the largest; float32, overwritten."""
-        s = self.sampling
-        with np.errstate(over="ignore"):  # close to temperature 0 everything but the largest becomes -inf
-            nats /= np.float32(max(s.temperature, 1e-30))
-        at = _largest(nats, s.top_k) if 0 < s.top_k < len(nats) else None
-        if at is not None:
-            nats = nats[at]
-        weight = np.exp(nats)
-        if s.top_p < 1.0:
-            _cut_tail(nats, weight, s.top_p)
-        if s.min_p > 0.0:
-            weight *= weight >= s.min_p
-        if s.typical_p < 1.0:
-            _cut_untypical(nats, weight, s.typical_p)
-        place = _under(weight, self._uniform[self._index])
-        return place if at is None else int(at[place])
-
-    def _top(self, logits: np.ndarray, ids: np.ndarray | None, total: float) -> tuple[tuple[int, float], ...]:
-        at = _largest(logits, self.sampling.top_logprobs)
-        at = at[np.argsort(-logits[at], kind="stable")][: self.sampling.top_logprobs]
-        return tuple((_id(i, ids), float(logits[i]) - total) for i in at.tolist())
 
 
 class _Uniform:
@@ -191,101 +155,19 @@ class _Uniform:
         return self._drawn[i]
 
 
-def _id(at: int, ids: np.ndarray | None) -> int:
-    return at if ids is None else int(ids[at])
-
-
-def _places(known: np.ndarray, ids: np.ndarray | None, n: int) -> tuple[np.ndarray, np.ndarray | slice]:
-    """Where in a row the sorted ids `known` are that it has; and which of `known` these are."""
-    if ids is None:
-        if len(known) and known[-1] >= n:
-            raise ValueError(
-                say(
-                    f"logit_bias names token id {known[-1]}, and the model has {n}; leave it out",
-                    f"logit_bias 中的词元编号 {known[-1]} 不存在：模型只有 {n} 个词元；请去掉该项",
-                )
-            )
-        return known, slice(None)
-    at = np.searchsorted(ids, known)
-    found = ids.take(at, mode="clip") == known
-    return at[found], found
-
-
-def _largest(values: np.ndarray, count: int) -> np.ndarray:
-    """Where the `count` largest values are, and those that equal the last of them; in order of place, none of -inf.
-
-    The largest of every column of a table bound the `count`-th from below: few values are compared with each other.
-    """
-    columns = len(values) // ROWS
-    bound = LEAST
-    if count <= columns:
-        heads = values[: columns * ROWS].reshape(ROWS, columns).max(axis=0)
-        bound = max(bound, np.partition(heads, -count)[-count])
-    at = np.flatnonzero(values >= bound)
-    if len(at) <= count:
-        return at
-    some = values[at]
-    kept: np.ndarray = at[some >= np.partition(some, -count)[-count]]
-    return kept
-
-
-def _cut_tail(nats: np.ndarray, weight: np.ndarray, share: float) -> None:
-    """Top-p. Looks at the heavier weights alone: if k are lighter than a k-th of what may go, they may go together.
-
-    k is taken to be small, and where the others turn out not to have the share, the size of the vocabulary.
-    """
-    total = float(weight.sum(dtype=np.float64))
-    for k in (FEW, len(weight) + 1):
-        at = np.flatnonzero(weight >= (1 - share) * total / k)
-        if weight[at].sum(dtype=np.float64) >= share * total:
-            break
-    _keep(weight, at[_fewest(-nats[at], weight[at], share * total)])
-
-
-def _cut_untypical(nats: np.ndarray, weight: np.ndarray, share: float) -> None:
-    """Typical-p. Surprise is -log of a weight's share; the log of the total is in it and in what is expected of it."""
-    at = np.flatnonzero(weight)
-    some, surprise = weight[at], -nats[at]
-    total = float(some.sum(dtype=np.float64))
-    expected = float((some * surprise).sum(dtype=np.float64)) / total
-    _keep(weight, at[_fewest(np.abs(surprise - expected), some, share * total)])
-
-
-def _keep(weight: np.ndarray, at: np.ndarray) -> None:
-    """No weight but at these places."""
-    kept = weight[at]
-    weight.fill(0)
-    weight[at] = kept
-
-
-def _fewest(key: np.ndarray, weight: np.ndarray, missing: float) -> np.ndarray:
-    """Which are the fewest smallest keys that together weigh `missing` (bool, n); of equal keys the first.
-
-    Keys are weighed in buckets, and the bucket in which that is reached in smaller ones, until few are left to sort.
-    """
-    keys, weights = key, weight
-    while len(keys) > FEW and (width := float(keys.max() - keys.min())) > SAME_NATS:
-        bucket = ((keys - keys.min()) * (BUCKETS / width)).astype(np.intp)
-        reached = np.bincount(bucket, weights=weights).cumsum()
-        edge = min(int(reached.searchsorted(missing)), len(reached) - 1)
-        missing -= reached[edge - 1] if edge else 0.0
-        keys, weights = keys[bucket == edge], weights[bucket == edge]
-    order = keys.argsort(kind="stable")
-    ordered = keys[order]
-    last = min(int(weights[order].cumsum(dtype=np.float64).searchsorted(missing)), len(keys) - 1)
-    equal = last + 1 - int(ordered.searchsorted(ordered[last]))  # so many of the keys at the edge are needed
-    kept: np.ndarray = key <= ordered[last]
-    kept[np.flatnonzero(key == ordered[last])[equal:]] = False
-    return kept
-
-
-def _under(weight: np.ndarray, uniform: float) -> int:
-    """The place at the share `uniform` of all weight, from the left: first the block of it, then in the block."""
-    sums = np.add.reduceat(weight, np.arange(0, len(weight), BLOCK), dtype=np.float64).cumsum()
-    share = uniform * sums[-1]
-    block = int(sums.searchsorted(share, side="right"))
-    inside = weight[block * BLOCK : (block + 1) * BLOCK].cumsum(dtype=np.float64)
-    at = int(inside.searchsorted(share - sums[block - 1] if block else share, side="right"))
-    if at == len(inside):  # the same weights, added in another order, differ in the last bit
-        at = int(inside.searchsorted(inside[-1]))
-    return block * BLOCK + at
+def _rule(s: Sampling, biased: np.ndarray, bias: np.ndarray) -> CRule:
+    """The settings as C reads them. The arrays must outlive it."""
+    return CRule(
+        temperature=s.temperature,
+        top_p=s.top_p,
+        min_p=s.min_p,
+        typical_p=s.typical_p,
+        frequency=s.frequency_penalty,
+        presence=s.presence_penalty,
+        repetition=s.repetition_penalty,
+        top_k=s.top_k,
+        top=s.top_logprobs,
+        biased=pointer(biased),
+        bias=pointer(bias),
+        biases=len(biased),
+    )

@@ -32,6 +32,8 @@ from typing import Any
 
 import numpy as np
 
+from haina.native import sample
+from haina.native.library import MAX_TOP
 from haina.wording import say
 
 HF_TOP_K = 50  # what transformers takes when a generation_config.json that samples does not say
@@ -48,7 +50,13 @@ _RANGES: dict[str, tuple[float, float, bool]] = {  # from, to, and whether the f
     "dry_multiplier": (0, 100, True),
     "dry_base": (1, 100, True),
 }
-_COUNTS = {"top_k": 0, "dry_allowed_length": 1, "dry_range_tokens": 0, "top_logprobs": 0}  # from
+_INT32 = (1 << 31) - 1
+_COUNTS = {  # from, to
+    "top_k": (0, _INT32),
+    "dry_allowed_length": (1, _INT32),
+    "dry_range_tokens": (0, _INT32),
+    "top_logprobs": (0, MAX_TOP),
+}
 _HF_FIELDS = ("temperature", "top_k", "top_p", "min_p", "typical_p", "repetition_penalty")
 
 
@@ -59,7 +67,7 @@ class Sampling:
     ValueError names a field that is out of range. `dry_range_tokens`: of the text, as many of the last; 0 all.
     `dry_breaker_ids`: no repetition goes across them. DRY counts n up to 64 and takes 1,000 nats at most.
     `logit_bias`: pairs of an id and its bias. `top_logprobs`: how many of the likeliest ids are reported with each
-    choice. `seed` None: a different answer each time.
+    choice, up to 64. `seed` None: a different answer each time.
     """
 
     temperature: float = 1.0
@@ -84,9 +92,11 @@ class Sampling:
             value = getattr(self, field)
             if not (_number(value) and low <= value <= high and (closed or value > low)):
                 raise self._refusal(field, *_range(low, high, closed))
-        for field, least in _COUNTS.items():
-            if not _int32(getattr(self, field), least):
-                raise self._refusal(field, f"a whole number, {least} or more", f"不小于 {least} 的整数")
+        for field, (least, most) in _COUNTS.items():
+            if not _int32(getattr(self, field), least, most):
+                raise self._refusal(
+                    field, f"a whole number from {least} to {most}", f" {least} 至 {most} 的整数"
+                )
         if not (self.seed is None or (type(self.seed) is int and self.seed >= 0)):
             raise self._refusal("seed", "a whole number, 0 or more", "不小于 0 的整数")
         ids = self.dry_breaker_ids
@@ -126,18 +136,16 @@ class Sampling:
 
 
 def log_sum_exp(logits_V: np.ndarray) -> float:
-    """log Σ exp(x), without overflow; float32 (V), summed in double. What logits lack to be nats."""
-    top = logits_V.max()
-    shifted_V = logits_V - top
-    return float(top + np.log(np.exp(shifted_V, out=shifted_V).sum(dtype=np.float64)))
+    """log Σ exp(x), float32 (V): what logits lack to be nats."""
+    return sample.log_sum_exp(np.ascontiguousarray(logits_V, np.float32))
 
 
 def _number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _int32(value: object, least: int = 0) -> bool:
-    return type(value) is int and least <= value < 1 << 31
+def _int32(value: object, least: int = 0, most: int = _INT32) -> bool:
+    return type(value) is int and least <= value <= most
 
 
 def _biases(value: object) -> bool:

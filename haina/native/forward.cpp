@@ -194,6 +194,7 @@ extern "C" int32_t haina_abi(void) { return HAINA_ABI; }
 
 extern "C" size_t haina_sizeof(int32_t which) {
     constexpr size_t sizes[] = {sizeof(haina_matrix), sizeof(haina_layer),  sizeof(haina_model),
-                                sizeof(haina_cache),  sizeof(haina_inside), sizeof(haina_step)};
-    return which >= 0 && which < 6 ? sizes[which] : 0;
+                                sizeof(haina_cache),  sizeof(haina_inside), sizeof(haina_step),
+                                sizeof(haina_rule),   sizeof(haina_history), sizeof(haina_chosen)};
+    return which >= 0 && which < 9 ? sizes[which] : 0;
 }

@@ -1,8 +1,8 @@
 /* haina.h - the contract of the native library, in plain C.
  *
  * One call runs the whole network over a ragged batch: rows of different lengths whose keys and values lie in
- * pages. The library knows pointers and sizes. It does not know files, model families, tokens as text or
- * sampling: what differs between families is data here (a pointer or NULL, a size or 0).
+ * pages. The library knows pointers and sizes. It does not know files, model families or tokens
+ * as text: what differs between families is data here (a pointer or NULL, a size or 0). One more chooses the next id.
  *
  * Shapes, one legend for the package (the same as in model/decoder.py):
  *     B rows   T tokens fed now   S slots seen so far   D width   H query heads   K key heads
@@ -36,11 +36,12 @@
 extern "C" {
 #endif
 
-#define HAINA_ABI 4              /* raised whenever a struct or a signature below changes */
+#define HAINA_ABI 5              /* raised whenever a struct or a signature below changes */
 #define HAINA_MAX_PAGE_TOKENS 256
 #define HAINA_PAGE_STEP 16       /* the tokens of a page are a multiple of it */
 #define HAINA_MAX_POSITION 0x3fffffff
 #define HAINA_MAX_THREADS 1024
+#define HAINA_MAX_TOP 64
 
 enum haina_status {
     HAINA_OK = 0,
@@ -55,7 +56,9 @@ enum haina_status {
     HAINA_BAD_WANT_HIDDEN = 9,
     HAINA_AT_FALLS = 10,         /* positions do not rise within a row */
     HAINA_TOO_FEW_PAGES = 11,    /* a row feeds a position beyond its pages */
-    HAINA_SAME_SLOT = 12         /* two tokens would write the same slot */
+    HAINA_SAME_SLOT = 12,        /* two tokens would write the same slot */
+    HAINA_NOT_A_NUMBER = 13,     /* of haina_choose: a logit is NaN or infinity, or becomes it */
+    HAINA_NO_CHOICE = 14         /* every logit is -infinity, or becomes it */
 };
 
 /* BF16 is the upper half of an F32. Of weights all but I8; of keys and values the first four. W8 and W4 are packed:
@@ -145,7 +148,8 @@ typedef struct haina_step {
     int32_t reserved;            /* 0 */
 } haina_step;
 
-/* HAINA_ABI of the library, and sizeof of haina_matrix, _layer, _model, _cache, _inside, _step: which = 0 .. 5. */
+/* HAINA_ABI of the library, and sizeof of haina_matrix, _layer, _model, _cache, _inside, _step, _rule,
+ * _history, _chosen: which = 0 .. 8. */
 HAINA_API int32_t haina_abi(void);
 HAINA_API size_t haina_sizeof(int32_t which);
 
@@ -163,6 +167,44 @@ HAINA_API int haina_forward(const haina_model *model, const haina_cache *cache, 
  * twentieth of its rows, scattered, is about half of its bytes to read. */
 HAINA_API int haina_head(const haina_matrix *w, const int32_t *ids, int64_t count, const float *x, int64_t tokens,
                          float *y, int32_t threads, int32_t isa);
+
+/* How an answer's ids are chosen: engine/sampling.py says what each field means and in which order they act. */
+typedef struct haina_rule {
+    double temperature, top_p, min_p, typical_p;
+    double frequency, presence;  /* per time said; once */
+    const int32_t *biased;       /* [biases], ids that rise */
+    const float *bias;           /* [biases]; -infinity: never */
+    float repetition;
+    int32_t top_k;               /* 0: all */
+    int32_t biases;
+    int32_t top;                 /* so many of the likeliest are reported, up to HAINA_MAX_TOP */
+} haina_rule;
+
+/* What the answer's text so far takes from logits. */
+typedef struct haina_history {
+    const int32_t *seen, *times; /* [seens], ids of prompt and answer that rise; how often the answer says each */
+    const int32_t *repeating;    /* [repeats], ids that rise */
+    const float *nats;           /* [repeats]: what they lose as repetitions of a passage */
+    int32_t seens, repeats;
+} haina_history;
+
+/* Nats are those of the logits as given, likeliest first. */
+typedef struct haina_chosen {
+    double nats;
+    double top_nats[HAINA_MAX_TOP];
+    int32_t top_ids[HAINA_MAX_TOP];
+    int32_t id, tops;
+} haina_chosen;
+
+/* Chooses one of `logits` [n]: of all ids, or of those in ids [n], which rise; ids is NULL for all. `uniform`, in
+ * 0 .. 1, says which share of the weights, side by side in the order of ids, lies below the id that is drawn.
+ * HAINA_BAD_IDS: the rule or the history names an id that does not exist. The same bits on every machine but for nats
+ * (the C library's log). */
+HAINA_API int haina_choose(const haina_rule *rule, const haina_history *past, const float *logits, const int32_t *ids,
+                           int64_t n, double uniform, haina_chosen *out, int32_t isa);
+
+/* log of the sum of exp(x), x [n], n at least 1: what logits lack to be nats, with the bits that haina_choose has. */
+HAINA_API int haina_log_sum_exp(const float *x, int64_t n, double *out, int32_t isa);
 
 /* ---- The kernels one by one, as forward uses them: for tests and benchmarks. reference.py defines each. ---- */
 

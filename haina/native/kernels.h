@@ -96,6 +96,8 @@ struct Kernels {
     void (*keep)(const Keep&);
     void (*rms_norm)(const float* x, const float* weight, float eps, int64_t rows, int64_t width, float* y);
     void (*silu_mul)(const float* gate, const float* up, int64_t count, float* y);
+    // How far x is below the largest, divided by the temperature, and exp of minus that: the same bits everywhere.
+    void (*weigh)(const float* x, int64_t count, float largest, float temperature, float* fall, float* weight);
     void (*multiply_packed)(const PackedProduct&);
     void (*round_token)(const float* x, int64_t cols, Piece* pieces, int64_t stride);   // piece of chunk c: c·stride
     void (*pack_block)(const PackBlock&);

@@ -15,7 +15,8 @@ from pathlib import Path
 import haina.native
 from haina.wording import say
 
-ABI = 4  # HAINA_ABI of the header that this file repeats
+ABI = 5  # HAINA_ABI of the header that this file repeats
+MAX_TOP = 64  # HAINA_MAX_TOP
 
 
 class Status(IntEnum):
@@ -34,6 +35,8 @@ class Status(IntEnum):
     AT_FALLS = 10
     TOO_FEW_PAGES = 11
     SAME_SLOT = 12
+    NOT_A_NUMBER = 13
+    NO_CHOICE = 14
 
 
 class CMatrix(Structure):
@@ -101,7 +104,38 @@ class CStep(Structure):
     )
 
 
-STRUCTS = (CMatrix, CLayer, CModel, CCache, CInside, CStep)
+class CRule(Structure):
+    _fields_ = (
+        *(
+            (name, c_double)
+            for name in ("temperature", "top_p", "min_p", "typical_p", "frequency", "presence")
+        ),
+        ("biased", c_void_p),
+        ("bias", c_void_p),
+        ("repetition", c_float),
+        *((name, c_int32) for name in ("top_k", "biases", "top")),
+    )
+
+
+class CHistory(Structure):
+    _fields_ = (
+        *((name, c_void_p) for name in ("seen", "times", "repeating", "nats")),
+        ("seens", c_int32),
+        ("repeats", c_int32),
+    )
+
+
+class CChosen(Structure):
+    _fields_ = (
+        ("nats", c_double),
+        ("top_nats", c_double * MAX_TOP),
+        ("top_ids", c_int32 * MAX_TOP),
+        ("id", c_int32),
+        ("tops", c_int32),
+    )
+
+
+STRUCTS = (CMatrix, CLayer, CModel, CCache, CInside, CStep, CRule, CHistory, CChosen)
 
 
 @functools.cache

@@ -7,7 +7,7 @@ namespace haina {
 
 extern const Kernels kernels_avx2 = {
     multiply<Avx2>, score<Avx2>, soften<Avx2>, blend<Avx2>, keep, rms_norm<Avx2>, silu_mul<Avx2>,
-    multiply_packed<Avx2Rows>, round_token<Avx2Rows>, pack_block};
+    weigh<Avx2>, multiply_packed<Avx2Rows>, round_token<Avx2Rows>, pack_block};
 
 }  // namespace haina
 #endif

@@ -81,7 +81,7 @@ struct Avx512Rows {
 
 extern const Kernels kernels_avx512 = {
     multiply<Avx512>, score<Avx512>, soften<Avx512>, blend<Avx512>, keep, rms_norm<Avx512>, silu_mul<Avx512>,
-    multiply_packed<Avx512Rows>, round_token<Avx512Rows>, pack_block};
+    weigh<Avx512>, multiply_packed<Avx512Rows>, round_token<Avx512Rows>, pack_block};
 
 }  // namespace haina
 #endif

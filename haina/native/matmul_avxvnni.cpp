@@ -30,7 +30,7 @@ struct AvxVnniRows : Avx2Rows {
 
 extern const Kernels kernels_avxvnni = {
     multiply<Avx2>, score<Avx2>, soften<Avx2>, blend<Avx2>, keep, rms_norm<Avx2>, silu_mul<Avx2>,
-    multiply_packed<AvxVnniRows>, round_token<AvxVnniRows>, pack_block};
+    weigh<Avx2>, multiply_packed<AvxVnniRows>, round_token<AvxVnniRows>, pack_block};
 
 }  // namespace haina
 #endif

@@ -43,6 +43,6 @@ struct GenericRows {
 
 extern const Kernels kernels_generic = {
     multiply<Generic>, score<Generic>, soften<Generic>, blend<Generic>, keep, rms_norm<Generic>, silu_mul<Generic>,
-    multiply_packed<GenericRows>, round_token<GenericRows>, pack_block};
+    weigh<Generic>, multiply_packed<GenericRows>, round_token<GenericRows>, pack_block};
 
 }  // namespace haina

@@ -51,7 +51,7 @@ struct NeonRows {
 
 extern const Kernels kernels_neon = {
     multiply<Generic>, score<Generic>, soften<Generic>, blend<Generic>, keep, rms_norm<Generic>, silu_mul<Generic>,
-    multiply_packed<NeonRows>, round_token<NeonRows>, pack_block};
+    weigh<Generic>, multiply_packed<NeonRows>, round_token<NeonRows>, pack_block};
 
 }  // namespace haina
 #endif

@@ -1,5 +1,5 @@
 // rows.h - what is done to rows of activations, written once and compiled for each instruction set: exp, silu-times,
-// norm, and the softmax of scores that arrive page by page.
+// norm, the softmax of scores that arrive page by page, and weights to draw from.
 //
 // An `Isa` is that of matmul.h. Its vectors know + - * / and comparisons: GCC and Clang give them to every vector.
 // No std:: here, see matmul.h.
@@ -110,6 +110,22 @@ void soften(Softmax& s) {
     s.keep = lanes[0];
     s.sum = s.sum * s.keep + Isa::sum(sum);
     s.largest = largest;
+}
+
+// Without fused multiply-adds exp has the same bits on every instruction set.
+template <class Isa>
+struct Unfused : Isa {
+    using Vector = typename Isa::Vector;
+    static Vector madd(Vector a, Vector b, Vector c) { return a * b + c; }
+};
+
+template <class Isa>
+void weigh(const float* x, int64_t count, float largest, float temperature, float* fall, float* weight) {
+    each_vector<Isa>(count, [=](auto load, auto store) {
+        const auto v = (Isa::spread(largest) - load(x)) / Isa::spread(temperature);
+        store(fall, v);
+        store(weight, exponential<Unfused<Isa>>(-v));
+    });
 }
 
 }  // namespace

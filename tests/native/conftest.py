@@ -18,7 +18,7 @@ from haina.native.packing import PACKED, pack
 
 HERE, SOURCES = Path(__file__).parent, Path(__file__).parents[2] / "haina" / "native"
 COMPILE = ["-std=gnu++17", "-O1", "-ffp-contract=off", "-fPIC", "-Wno-psabi", f"-I{SOURCES}"]
-COMMON = ["forward.cpp", "matmul.cpp", "attention.cpp", "rows.cpp", "pool.cpp"]
+COMMON = ["forward.cpp", "matmul.cpp", "attention.cpp", "rows.cpp", "sample.cpp", "pool.cpp"]
 ISAS: list[Isa] = ["generic", "avx2", "avxvnni", "avx512", "neon"]
 
 
