@@ -33,8 +33,8 @@ from haina.engine.speculate import Speculation
 SAMPLED = Sampling(temperature=0.8, top_k=50, top_p=0.9, repetition_penalty=1.05, seed=1)
 GREEDY = Sampling(temperature=0)
 AT_ONCE = (1, 4, 8)
-NEW_TOKENS = {"embedded": 96, "7b": 6, "tiny": 12}
-PROMPT = 32
+NEW_TOKENS = {"embedded": 128, "7b": 32, "tiny": 12}
+PROMPT = 16
 PREFIX, QUESTION = 2000, 16  # the prefix is shorter where the context is
 COPIED, EDIT_EVERY = 120, 12
 
