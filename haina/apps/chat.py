@@ -115,7 +115,8 @@ def reply(
     """
     template = chat_template(model)
     room = max(model.context - settings.max_new_tokens, model.context // 2)
-    prompt = assemble(messages, model.tokenizer, template, room_tokens=room)
+    most = model.context - 1
+    prompt = assemble(messages, model.tokenizer, template, room_tokens=room, most_tokens=most)
     request = Request(
         ids=prompt.ids,
         max_new_tokens=min(settings.max_new_tokens, model.context - len(prompt.ids)),

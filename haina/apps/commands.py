@@ -54,9 +54,9 @@ def find_command(name: str) -> Command:
     wanted = name.lower().replace("！", "!")
     if wanted in names:
         return names[wanted]
-    near = difflib.get_close_matches(wanted, names, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(wanted[1:], [n[1:] for n in names], n=1, cutoff=0.5)
     help = say("/help lists them all", "/帮助 可查看全部")
-    guess = say(f"did you mean {near[0]}?", f"是否想用 {near[0]}？") if near else help
+    guess = say(f"did you mean /{near[0]}?", f"是否想用 /{near[0]}？") if near else help
     raise ValueError(say(f"no command {name}; {guess}", f"没有 {name} 这个命令；{guess}"))
 
 
@@ -93,7 +93,7 @@ def retry(conversation: Conversation, argument: str) -> None:
 
 
 def save(conversation: Conversation, argument: str) -> None:
-    if _file(argument).exists():
+    if _file(argument).is_file():
         raise ValueError(
             say(
                 f"{argument}: exists already; to replace it: /save! {argument}",
@@ -110,7 +110,18 @@ def overwrite(conversation: Conversation, argument: str) -> None:
 
 
 def load(conversation: Conversation, argument: str) -> None:
-    saved = read_json_object(_file(argument), limit_bytes=LARGEST_CONVERSATION_BYTES)
+    file = _file(argument)
+    try:
+        saved = read_json_object(file, limit_bytes=LARGEST_CONVERSATION_BYTES)
+    except ValueError:
+        if not (file.is_file() and os.access(file, os.R_OK)):
+            raise
+        raise ValueError(
+            say(
+                f"{argument}: not a saved conversation; choose a file that /save wrote",
+                f"{argument}：不是保存的对话；请选用 /保存 写出的文件",
+            )
+        ) from None
     chat = Chat.from_json(saved, file=argument)
     conversation.chat = chat
     tell(

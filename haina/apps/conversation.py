@@ -1,4 +1,4 @@
-"""Conversation: questions and answers on a screen, and the single answer of `haina run` and of a pipe.
+"""Conversation: questions and answers on a screen, and the single question and answer of `haina run` and of a pipe.
 
 stdout carries answers and nothing else, unless it is a terminal itself; remarks go where a person reads them.
 Ctrl-C ends an answer, not the program. What was said stays in memory. How an answer is made is apps/chat.py's;
@@ -7,6 +7,7 @@ it knows neither the keyboard nor the commands.
 
 from __future__ import annotations
 
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -19,6 +20,39 @@ from haina.apps.screen import Status, interactive, note, plain, report, tell
 from haina.options import ChatOptions, RunOptions
 from haina.wording import say
 
+LARGEST_PROMPT_BYTES = 16 << 20
+
+
+def read_prompt() -> str:
+    """All of stdin, less one newline at its end. ValueError: too much, or not UTF-8."""
+    if interactive(sys.stdin):
+        note(
+            say("(type the prompt; Ctrl-D on an empty line ends it)", "（请输入提示；在空行按 Ctrl-D 结束）")
+        )
+    content = sys.stdin.buffer.read(LARGEST_PROMPT_BYTES + 1) if sys.stdin else b""
+    if len(content) > LARGEST_PROMPT_BYTES:
+        raise ValueError(
+            say(
+                "stdin: longer than 16 MiB; no model reads that much",
+                "标准输入：超过 16 MiB，任何模型都读不下",
+            )
+        )
+    return re.sub(r"\r?\n\Z", "", whole_text(content, "stdin"))
+
+
+def whole_text(content: bytes, where: str) -> str:
+    """The text of UTF-8 bytes, less the mark that Windows puts before it. ValueError says which byte is wrong."""
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        byte = content[error.start]
+        raise ValueError(
+            say(
+                f"{where}: not UTF-8 (byte {error.start + 1} is 0x{byte:02X}); convert it, for example with iconv",
+                f"{where}：不是 UTF-8（第 {error.start + 1} 个字节为 0x{byte:02X}）；请先转换编码，例如用 iconv",
+            )
+        ) from None
+
 
 def answer_once(model: Model, prompt: str, options: RunOptions) -> None:
     """One answer on stdout, and a newline. A base model continues the text, as `raw` makes any model do."""
@@ -27,7 +61,8 @@ def answer_once(model: Model, prompt: str, options: RunOptions) -> None:
         made = _begin(model, prompt, settings, options, _reading(status, lambda: False))
         _print(made, status, lambda: False)
     if made.finish in ("length", "loop"):
-        note(_cut(made))
+        expected = made.new_tokens == options.max_new_tokens  # as the person asked
+        (note if expected else report)(_cut(made))
     if options.stats:
         report(statistics(made, model.context))
 
@@ -88,8 +123,8 @@ def statistics(made: Reply, context: int) -> str:
     return say(
         f"[{made.new_tokens} tokens, {speed:.1f} tokens/s; prompt {made.prompt_tokens} tokens{before} in "
         f"{made.prefill_s:.2f} s; context {used}/{context}]",
-        f"[{made.new_tokens} 词元，{speed:.1f} 词元/秒；提示 {made.prompt_tokens} 词元{before}，{made.prefill_s:.2f} 秒；"
-        f"上下文 {used}/{context}]",
+        f"[{made.new_tokens} 词元，{speed:.1f} 词元/秒；提示 {made.prompt_tokens} 词元{before}，"
+        f"{made.prefill_s:.2f} 秒；上下文 {used}/{context}]",
     )
 
 

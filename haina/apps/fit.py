@@ -154,8 +154,8 @@ def table(record: dict[str, Any]) -> str:
                 "内存含：权重（映射自文件，但须常驻内存才快）、上下文缓存、0.1–0.5 GiB 工作区。",
             ),
             say(
-                "Speed: at most, one answer at a time, context half full.",
-                "速度为上限：单个对话，上下文用到一半时。",
+                "Speed: at most, one answer at a time, context half full; other programs at work lower it.",
+                "速度为上限：单个对话，上下文用到一半时；其他程序繁忙时会更低。",
             ),
             _advice(record),
         ]

@@ -44,7 +44,7 @@ def pull(name: str, options: PullOptions, *, web: Web, tell: Tell) -> str:
         with library.pulling(name) as part:
             _require_new(target)
             if options.to and whole.exists():
-                _convert(_opened(whole), target, options.to, tell)
+                _convert(_opened(whole), target, options.to)
             else:
                 _download(name, target, options, part, web, tell)
     except OSError as error:
@@ -78,7 +78,7 @@ def _download(name: str, target: str, options: PullOptions, part: Path, web: Web
     manifest = Manifest(records, _source(listing))
     if options.to:
         # every file was compared with its hash just now; a manifest.json there would have them read once more
-        _convert(replace(_opened(part), manifest=manifest), target, options.to, tell)
+        _convert(replace(_opened(part), manifest=manifest), target, options.to)
     if options.to and not options.keep:
         shutil.rmtree(part)
     else:
@@ -92,9 +92,9 @@ def _opened(folder: Path) -> Checkpoint:
         return Checkpoint.open(folder, progress=lambda _, done, total: status.progress(reading, done, total))
 
 
-def _convert(checkpoint: Checkpoint, target: str, to: Target, tell: Tell) -> None:
+def _convert(checkpoint: Checkpoint, target: str, to: Target) -> None:
     with Status() as status:
-        convert(checkpoint, library.place(target), to=to, progress=status.transfer, note=tell)
+        convert(checkpoint, library.place(target), to=to, progress=status.transfer, note=status.note)
 
 
 def _source(listing: hub.Listing) -> dict[str, Any]:

@@ -115,6 +115,11 @@ class Status:
             pace += say(f", {left} left", f"，还需 {left}")
         self.show(what + _bar(done, total) + pace)
 
+    def note(self, text: str) -> None:
+        """A line that stays, wherever stderr goes."""
+        self.clear()
+        report(text)
+
     def show(self, text: str) -> None:
         if self._clock() - self._began < PATIENCE_S or not interactive(sys.stderr):
             return

@@ -112,7 +112,7 @@ def _rows(record: dict[str, Any]) -> list[tuple[str, str]]:
         (say("precision", "精度"), record["precision"]),
         (say("on disk", "磁盘占用"), size(record["disk_bytes"])),
         (say("memory", "内存需求"), _memory(memory, packed=record["precision"] in PACKED)),
-        (say("this machine", "本机可用"), say("unknown", "未知") if free is None else size(free)),
+        (say("free here", "本机可用"), say("unknown", "未知") if free is None else size(free)),
         (say("chat format", "对话格式"), _chat(chat)),
         (say("settings", "默认设置"), _settings(record["settings"])),
     ]

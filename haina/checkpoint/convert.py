@@ -4,7 +4,8 @@ The weights are written front to back, each run of rows rounded by one of a few 
 with the model and the sha256 of the file is known when its last byte is. Everything lies in a work folder beside
 the destination until it is whole. A journal there says how far the file is safely on the disk: after a kill, a
 power cut or a full disk the same call goes on from there, and the folder is the same to the last byte: on any
-machine, but for a Rounding, whose arithmetic may differ in the last bits between machines.
+machine, but for a Rounding, whose arithmetic may differ in the last bits between machines. Another call at the same
+place is refused: what lies there may be the work of hours.
 
 It does not know how weights are rounded (native/packing.py) nor how they lie in the source (checkpoint.py).
 """
@@ -28,13 +29,13 @@ from haina import __version__
 from haina.checkpoint.checkpoint import Checkpoint, json_bytes, require_in_range, writes_packed_qkv
 from haina.checkpoint.layout import header_entry, layout, packed_dtype
 from haina.checkpoint.manifest import FILE, USED, FileRecord, Manifest, Progress
-from haina.checkpoint.new_folder import alone, disk_full, put_in_place, refuse_occupied, to_disk
+from haina.checkpoint.new_folder import alone, disk_full, put_in_place, refuse_occupied, require_room, to_disk
 from haina.checkpoint.raw import Raw, chunks, tensor_bytes
 from haina.checkpoint.read_json import read_json_object
 from haina.checkpoint.read_safetensors import file_header
 from haina.model.config import packed_config
 from haina.native.binding import usable_threads
-from haina.native.packing import PACKED
+from haina.native.packing import BLOCK_ROWS, PACKED
 from haina.wording import say, system_reason
 
 Target = Literal["w4", "w8", "bf16"]
@@ -71,14 +72,21 @@ def convert(
     """Write the checkpoint to a new folder `destination`: q, k and v apart and a NormHead folded, unless to bf16.
 
     progress hears (what, bytes of the source done, of all); note hears in a sentence when an earlier attempt goes on
-    or is thrown away. threads: None is one per usable CPU; the bytes do not depend on it. ValueError, one line: the
-    place is occupied or being written, the source is packed already, a value is NaN, infinite or too large, the disk
-    is full. What was done stays beside the destination then.
+    or is thrown away, when Ctrl-C stops this one, and that it was done before. threads: None is one per usable CPU;
+    the bytes do not depend on it. ValueError, one line: the place is occupied, being written or another conversion's,
+    the source is packed already, a value is NaN, infinite or too large, the disk is full. What was done stays beside
+    the destination then.
     """
     place = Path(os.path.abspath(destination))
     plan = _plan(checkpoint, to, rounding)
-    with _work_folder(place) as work:
-        _require_space(work, plan, place)
+    with _work_folder(place, note) as work:
+        _refuse_other_work(work, plan, place)
+        if _made_before(place, plan):
+            note(say(f"{place}: done already", f"{place}：先前已经转换完成"))
+            return
+        refuse_occupied(place, source=checkpoint.folder)
+        there = work / "model" / WEIGHTS
+        require_room(place, plan.file_bytes() - (there.stat().st_size if there.exists() else 0))
         record = _write_weights(work, plan, threads or usable_threads(), sync_bytes, progress, note)
         _write_rest(work / "model", plan, record)
         put_in_place(work / "model", place)
@@ -93,6 +101,10 @@ class _Plan:
     dtypes: dict[str, str]  # by our names, in the order of the file
     header: bytes
     rounding: Rounding | None
+
+    @property
+    def source(self) -> str:
+        return str(self.checkpoint.folder.resolve())
 
     def source_bytes(self, name: str) -> int:
         return tensor_bytes(self.checkpoint.dtype(name), self.checkpoint.shape(name))
@@ -136,8 +148,8 @@ def _plan(checkpoint: Checkpoint, to: Target, rounding: Rounding | None) -> _Pla
 
 
 @contextmanager
-def _work_folder(place: Path) -> Iterator[Path]:
-    """The folder beside the place where it is made. It is gone after success, and stays after anything else."""
+def _work_folder(place: Path, note: Callable[[str], None]) -> Iterator[Path]:
+    """The folder beside the place where it is made. It stays as long as there is something to go on from."""
     work = place.parent / f".{place.name}.converting"
     busy = say(
         f"{place}: another haina is converting to this place; wait for it or choose another",
@@ -147,13 +159,14 @@ def _work_folder(place: Path) -> Iterator[Path]:
         work.mkdir(parents=True, exist_ok=True)
         with alone(work / "lock", busy):
             try:
-                refuse_occupied(place)
-            except ValueError:
-                if not (work / "model").exists():
-                    shutil.rmtree(work)  # made just now, or killed after its last step
+                yield work
+            except KeyboardInterrupt:
+                kept = say("the work is kept, the same command goes on", "进度已保留，运行同一命令可继续")
+                note(say(f"stopped; {kept}", f"已停止；{kept}"))
                 raise
-            yield work
-            shutil.rmtree(work)
+            finally:
+                if not (work / "model").exists():
+                    shutil.rmtree(work)
     except OSError as error:
         en, zh = ("make room", "请腾出空间") if disk_full(error) else ("put that right", "请排除故障")
         raise ValueError(
@@ -169,6 +182,7 @@ def _work_folder(place: Path) -> Iterator[Path]:
 class _Journal:
     """The first `tensors` of the plan are on the disk; the file up to there has this sha256 (hex)."""
 
+    source: str  # where the model was
     plan: dict[str, Any]
     tensors: int
     sha256: str
@@ -181,7 +195,7 @@ class _Journal:
         except ValueError:
             return None
         match found:
-            case {"plan": dict(), "tensors": int(), "sha256": str()} if len(found) == 3:
+            case {"source": str(), "plan": dict(), "tensors": int(), "sha256": str()} if len(found) == 4:
                 return cls(**found)
         return None
 
@@ -191,6 +205,58 @@ class _Journal:
         new.write_bytes(json_bytes(vars(self)))
         to_disk(new)
         new.replace(work / "journal.json")
+
+
+def _refuse_other_work(work: Path, plan: _Plan, place: Path) -> None:
+    """ValueError if there is unfinished work from another model or with other options.
+
+    The same model whose files have changed, or another haina, begins anew: nothing can go on from there (`_begun`).
+    """
+    journal, identity = _Journal.read(work), plan.identity()
+    if journal is None or journal.plan == identity or not (work / "model").exists():
+        return
+    if journal.source == plan.source and all(journal.plan.get(k) == identity[k] for k in ("to", "rounding")):
+        return
+    made = f"{journal.plan.get('to')}" + (" --calibrate" if journal.plan.get("rounding") else "")
+    raise ValueError(
+        say(
+            f"{place}: unfinished work from {journal.source} as {made} is here: the same command goes on; "
+            f"choose another name, or remove {work}",
+            f"{place}：此处有未完成的转换（{journal.source}，{made}）：运行原来的命令可继续；"
+            f"请换个名字，或删除 {work}",
+        )
+    )
+
+
+def _made_before(place: Path, plan: _Plan) -> bool:
+    """Whether the folder there is what this call would make: what it says of itself, and some rows of each tensor.
+
+    Never with a Rounding: only rounding once more could tell.
+    """
+    if plan.rounding or not (place / FILE).exists():
+        return False
+    try:
+        made = Checkpoint.open(place, verify=False)
+    except ValueError:
+        return False
+    there, here = made.manifest, plan.checkpoint
+    return (
+        there is not None
+        and there.source == _source(plan)
+        and made.generation == here.generation
+        and made.tokenizer_bytes() == here.tokenizer_bytes()
+        and set(made.names()) == set(plan.dtypes)
+        and all(_same_rows(made, plan, name) for name in plan.dtypes)
+    )
+
+
+def _same_rows(made: Checkpoint, plan: _Plan, name: str) -> bool:
+    shape = plan.checkpoint.shape(name)
+    if (made.dtype(name), made.shape(name)) != (plan.dtypes[name], shape):
+        return False
+    rows = min(BLOCK_ROWS, shape[0])
+    expected = _round(plan, name, 0, rows, None)
+    return np.array_equal(made.rows(name, 0, rows, fold=False).data, expected.data)
 
 
 class _Output:
@@ -237,7 +303,7 @@ def _write_weights(
             if output.bytes - synced >= sync_bytes or tensors == len(names):
                 output.to_disk()
                 synced = output.bytes
-                _Journal(identity, tensors, output.sha256.hexdigest()).write(work)
+                _Journal(plan.source, identity, tensors, output.sha256.hexdigest()).write(work)
     return FileRecord(output.bytes, output.sha256.hexdigest())
 
 
@@ -256,10 +322,7 @@ def _begun(
             return output, journal.tensors
         output.file.close()
     if (work / "journal.json").exists():
-        why = say(
-            "the source, the options or haina have changed, or it is damaged",
-            "源文件、选项或海纳版本已变，或其内容已损坏",
-        )
+        why = say("the source or haina has changed, or it is damaged", "源文件或海纳版本已变，或其内容已损坏")
         note(say(f"an unfinished conversion is thrown away: {why}", f"丢弃未完成的转换：{why}"))
         (work / "journal.json").unlink()
     shutil.rmtree(work / "model", ignore_errors=True)
@@ -311,26 +374,17 @@ def _write_rest(folder: Path, plan: _Plan, weights: FileRecord) -> None:
     (folder / "generation_config.json").write_bytes(json_bytes(checkpoint.generation))
     (folder / "tokenizer.model").write_bytes(checkpoint.tokenizer_bytes())
     (folder / "tokenizer_config.json").write_bytes(json_bytes({"add_bos_token": checkpoint.adds_bos}))
-    source = dict(checkpoint.manifest.source) if checkpoint.manifest else {}
-    made = f"haina convert --to {to}" + (f" --calibrate ({plan.rounding.identity})" if plan.rounding else "")
+    Manifest.of(folder, _source(plan), known={WEIGHTS: weights}).write(folder)
+
+
+def _source(plan: _Plan) -> dict[str, Any]:
+    """Where the weights come from and how they were made, for the manifest."""
+    manifest, rounding = plan.checkpoint.manifest, plan.rounding
+    source = dict(manifest.source) if manifest else {}
+    made = f"haina convert --to {plan.to}" + (f" --calibrate ({rounding.identity})" if rounding else "")
     source["made"] = f"{source['made']}; {made}" if "made" in source else made
-    source["from"] = checkpoint.folder.resolve().name
-    Manifest.of(folder, source, known={WEIGHTS: weights}).write(folder)
-
-
-def _require_space(work: Path, plan: _Plan, place: Path) -> None:
-    """ValueError before anything is written if the file cannot fit on the disk."""
-    there = work / "model" / WEIGHTS
-    needed = plan.file_bytes() - (there.stat().st_size if there.exists() else 0)
-    free = shutil.disk_usage(work).free
-    if needed > free:
-        raise ValueError(
-            say(
-                f"{place}: {needed / 1e9:.1f} GB more are needed on this disk, {free / 1e9:.1f} GB are free; "
-                "make room or choose another place",
-                f"{place}：此磁盘还需 {needed / 1e9:.1f} GB，可用 {free / 1e9:.1f} GB；请腾出空间或换个位置",
-            )
-        )
+    source["from"] = plan.checkpoint.folder.resolve().name
+    return source
 
 
 def _packed_already(folder: Path) -> ValueError:

@@ -260,7 +260,16 @@ def _states_licence(name: str) -> bool:
 
 
 def _endpoint(variable: str, default: str) -> str:
-    return os.environ.get(variable, "").strip().rstrip("/") or default
+    """Where a hub is. ValueError if the variable holds no address."""
+    address = os.environ.get(variable, "").strip().rstrip("/") or default
+    if not re.match(r"https?://[^/]", address):
+        raise ValueError(
+            say(
+                f"{variable}: {address} is not an address like https://...; set it right, or unset it",
+                f"{variable}：{address} 不是 https://... 形式的地址；请改正，或取消这个环境变量",
+            )
+        )
+    return address
 
 
 def _data(url: str, page: str, web: Web) -> dict[str, Any]:

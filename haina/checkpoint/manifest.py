@@ -73,11 +73,35 @@ class Manifest:
         for pattern in USED:
             for path in sorted(folder.glob(pattern)):
                 if path.name not in self.files and path.name != FILE:
-                    raise _broken(path, "not listed in manifest.json", "未列入 manifest.json")
+                    raise self._broken(path, "not listed in manifest.json", "未列入 manifest.json")
         total, done = sum(record.bytes for record in self.files.values()), 0
         for name, record in self.files.items():
-            _verify_file(folder / name, record, _shifted(progress, name, done, total))
+            self._verify_file(folder / name, record, _shifted(progress, name, done, total))
             done += record.bytes
+
+    def _verify_file(self, path: Path, record: FileRecord, report: Callable[[int], None]) -> None:
+        if not path.exists():
+            raise self._broken(path, "listed in manifest.json, but missing", "manifest.json 中有，目录中没有")
+        n_bytes = path.stat().st_size
+        if n_bytes != record.bytes:
+            en = f"{n_bytes:,} bytes instead of {record.bytes:,}"
+            raise self._broken(path, en, f"{n_bytes:,} 字节，应为 {record.bytes:,} 字节")
+        if _sha256(path, report) != record.sha256:
+            raise self._broken(path, "changed since it was written (sha256)", "写入后被改动过（sha256 不符）")
+
+    def _broken(self, path: Path, en: str, zh: str) -> ValueError:
+        if made_from := self.source.get("from"):  # as convert.py writes it
+            cure = say(f"convert {made_from} again", f"请重新转换 {made_from}")
+        elif str(self.source.get("name", "")).startswith("haina-brook"):
+            cure = say("reinstall haina, or train it again", "请重新安装海纳，或重新训练")
+        else:
+            cure = say("take it again from where it came from", "请从来源处重新取得")
+        return ValueError(
+            say(
+                f"{path}: {en}; {cure}, or delete manifest.json if this is your own change",
+                f"{path}：{zh}；{cure}；若是您有意改动，请删除 manifest.json",
+            )
+        )
 
 
 def _record_of(path: Path) -> FileRecord:
@@ -87,17 +111,6 @@ def _record_of(path: Path) -> FileRecord:
 def _shifted(progress: Progress | None, name: str, before: int, total: int) -> Callable[[int], None]:
     """Progress inside one file as progress in all of them."""
     return lambda done: progress(name, before + done, total) if progress else None
-
-
-def _verify_file(path: Path, record: FileRecord, report: Callable[[int], None]) -> None:
-    if not path.exists():
-        raise _broken(path, "listed in manifest.json, but missing", "manifest.json 中有，目录中没有")
-    n_bytes = path.stat().st_size
-    if n_bytes != record.bytes:
-        en = f"{n_bytes:,} bytes instead of {record.bytes:,}"
-        raise _broken(path, en, f"{n_bytes:,} 字节，应为 {record.bytes:,} 字节")
-    if _sha256(path, report) != record.sha256:
-        raise _broken(path, "changed since it was written (sha256)", "写入后被改动过（sha256 不符）")
 
 
 def _record(path: Path, name: str, entry: Any) -> FileRecord:
@@ -128,15 +141,5 @@ def _malformed(path: Path) -> ValueError:
         say(
             f"{path}: not a manifest of format {FORMAT}; take it again from where the model came from",
             f"{path}：不是格式 {FORMAT} 的清单；请从模型来源处重新取得",
-        )
-    )
-
-
-def _broken(path: Path, en: str, zh: str) -> ValueError:
-    return ValueError(
-        say(
-            f"{path}: {en}; take it again from where it came from (the embedded model: reinstall haina), "
-            "or delete manifest.json if this is your own change",
-            f"{path}：{zh}；请从来源处重新取得（内置模型请重新安装海纳）；若是您有意改动，请删除 manifest.json",
         )
     )

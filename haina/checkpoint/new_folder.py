@@ -85,8 +85,15 @@ def put_in_place(part: Path, place: Path) -> None:
         to_disk(place.parent, os.O_RDONLY)
 
 
-def refuse_occupied(place: Path) -> None:
-    """ValueError if something other than an empty folder is at the place."""
+def refuse_occupied(place: Path, *, source: Path | None = None) -> None:
+    """ValueError if something other than an empty folder is at the place; `source`: what it is to be made from."""
+    if source and source.resolve().is_relative_to(place.resolve()):
+        raise ValueError(
+            say(
+                f"{place}: that is the source itself; choose another name",
+                f"{place}：这正是源模型所在之处；请换个名字",
+            )
+        )
     if place.is_symlink():
         raise ValueError(
             say(
@@ -99,6 +106,19 @@ def refuse_occupied(place: Path) -> None:
             say(
                 f"{place}: already exists and is not an empty folder; choose another name or remove it first",
                 f"{place}：已经存在且不是空目录；请换个名字，或先移走它",
+            )
+        )
+
+
+def require_room(place: Path, needed_bytes: int) -> None:
+    """ValueError if the disk, where the folder of the place lies, has less room than that."""
+    free = shutil.disk_usage(place.parent).free
+    if needed_bytes > free:
+        raise ValueError(
+            say(
+                f"{place}: {needed_bytes / 1e9:.1f} GB more are needed on this disk, {free / 1e9:.1f} GB are free; "
+                "make room or choose another place",
+                f"{place}：此磁盘还需 {needed_bytes / 1e9:.1f} GB，可用 {free / 1e9:.1f} GB；请腾出空间或换个位置",
             )
         )
 

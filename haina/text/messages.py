@@ -96,7 +96,12 @@ def _id(key: str, id: Any) -> int:
 
 
 def assemble(
-    messages: Sequence[Message], tokenizer: Tokenizer, template: Template, *, room_tokens: int
+    messages: Sequence[Message],
+    tokenizer: Tokenizer,
+    template: Template,
+    *,
+    room_tokens: int,
+    most_tokens: int | None = None,
 ) -> Prompt:
     """The prompt of a conversation, at most `room_tokens` long; what is typed never becomes a role or
     control id.
@@ -108,7 +113,8 @@ def assemble(
 
     ValueError: no message but the system's, an unknown role, a system message that is not first, an empty
     user message, role ids that are not control pieces of the tokenizer, or a newest round that does not fit
-    by itself.
+    by itself. most_tokens: the room there would be for the shortest answer; where that is enough, the error
+    says so.
     """
     _check(messages, tokenizer, template)
     system, rounds = _rounds(messages)
@@ -127,7 +133,7 @@ def assemble(
         kept.append(ids)
         room -= len(ids)
     if not kept:
-        raise ValueError(_too_long(len(first) + len(ids) + len(last), len(first), room_tokens))
+        raise ValueError(_too_long(len(first) + len(ids) + len(last), len(first), room_tokens, most_tokens))
     history = [id for ids in reversed(kept) for id in ids]
     return Prompt((*first, *history, *last), len(rounds) - len(kept))
 
@@ -275,10 +281,15 @@ def _check_roles(messages: Sequence[Message]) -> None:
         raise ValueError(say("the conversation is empty; add a user message", "对话为空，请添加用户消息"))
 
 
-def _too_long(needed_tokens: int, system_tokens: int, room_tokens: int) -> str:
+def _too_long(needed_tokens: int, system_tokens: int, room_tokens: int, most_tokens: int | None) -> str:
+    en, zh = "", ""
+    if system_tokens:
+        en = f" ({system_tokens:,} of them for the system text)"
+        zh = f"（其中系统提示 {system_tokens:,} 个）"
+    cure = say("shorten it", "请缩短内容")
+    if needed_tokens <= (most_tokens or 0):
+        cure += say(" or lower --max-new-tokens", "，或调小 --max-new-tokens")
     return say(
-        f"the newest message needs {needed_tokens:,} tokens ({system_tokens:,} of them for the system text), "
-        f"but there is room for {room_tokens:,}: shorten it or lower max_new_tokens",
-        f"最新一条消息连同系统提示共需 {needed_tokens:,} 个词元（其中系统提示 {system_tokens:,} 个），"
-        f"而可用空间只有 {room_tokens:,} 个：请缩短内容，或调小 max_new_tokens",
+        f"the newest message needs {needed_tokens:,} tokens{en}, but there is room for {room_tokens:,}: {cure}",
+        f"最新一条消息需要 {needed_tokens:,} 个词元{zh}，而可用空间只有 {room_tokens:,} 个：{cure}",
     )

@@ -102,8 +102,14 @@ def test_a_long_answer_leaves_half_of_the_context_to_the_prompt(model: Model) ->
 
 
 def test_a_message_that_cannot_fit(model: Model) -> None:
-    with pytest.raises(ValueError, match="shorten it or lower max_new_tokens"):
+    longest = r"the newest message needs [\d,]+ tokens, but there is room for 128: shorten it$"
+    with pytest.raises(ValueError, match=longest):
         reply(model, [Message("user", "你好" * 500)], GREEDY)
+    talk = [Message("system", "你"), Message("user", "一" * 60)]
+    assert reply(model, talk, replace(GREEDY, max_new_tokens=1)).prompt_tokens > 128
+    cure = r"\(1 of them for the system text\).*128: shorten it or lower --max-new-tokens$"
+    with pytest.raises(ValueError, match=cure):
+        reply(model, talk, GREEDY)
 
 
 def test_an_answer_holds_no_reserved_token(speaker: Speaker, vocabulary: bytes) -> None:

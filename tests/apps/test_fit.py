@@ -71,6 +71,7 @@ def test_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
             cache["fits"] = cache["memory_bytes"] <= 12 << 30
     english = table(record)
     assert "13.3 B parameters" in english and "GB/s (measured now)" in english and "Fits as w4." in english
+    assert "other programs at work lower it" in english
     rows = {line.split()[0]: line for line in english.splitlines()[3:7]}
     assert rows["bf16"].count("✗") == 2 and rows["w4"].count("✓") == 2 and "–" in rows["w8"]
     assert len({len(line) for line in rows.values()}) == 1

@@ -91,7 +91,7 @@ def test_a_record_and_a_table(speaker: Speaker, monkeypatch: pytest.MonkeyPatch)
     assert record["precision"] == "F32" and record["chat"]["user_id"] == 195
     assert record["source"]["licence"] == "none needed"
     english = table(record)
-    assert "RoPE" in english and "role tokens: user 195, assistant 196" in english
+    assert "free here" in english and "RoPE" in english and "role tokens: user 195, assistant 196" in english
     monkeypatch.setenv("HAINA_LANG", "zh")
     chinese = table(record).splitlines()
     assert chinese[0].split() == ["模型", "speaker"] and len(chinese) == len(english.splitlines())

@@ -61,6 +61,30 @@ def test_flags(haina: Run, folder: Path) -> None:
     assert drawn[0] == drawn[1] and drawn[0][1] != SAYS + "\n"
 
 
+def test_an_answer_that_ends_with_the_context_says_so(haina: Run, speaker: Speaker) -> None:
+    """Wherever stderr goes; one that is as long as was asked for says nothing."""
+    endless = speaker("春眠不觉晓，", loop=True)
+    status, _, err = haina("run", endless, "x", "--context", "16")
+    assert status == 0 and err.startswith("(cut off after ") and err.count("\n") == 1
+    assert haina("run", endless, "x", "--context", "16", "--max-new-tokens", "3")[2] == ""
+
+
+def test_a_closed_stdout_is_refused(haina: Run, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", None)
+        status, out, err = haina("run", folder, "你好")
+    assert (status, out) == (2, "") and "stdout is closed" in err
+
+
+@pytest.mark.parametrize("name", ["haina-brook", "海纳·溪"])
+def test_the_embedded_model_has_a_name(haina: Run, name: str) -> None:
+    greedy = ("--temperature", "0", "--max-new-tokens", "4")
+    status, answer, err = haina("run", name, "你好", *greedy)
+    assert (status, err) == (0, "") and answer
+    assert haina("chat", name, *greedy, stdin="你好".encode()) == (0, answer, "")
+    assert haina("show", name)[1].split()[1] == "haina-brook"
+
+
 def test_a_base_model(haina: Run, speaker: Speaker) -> None:
     base = speaker(SAYS, chat=False)
     assert haina("run", base, "你好，") == (0, "我在这里。\n", "")
@@ -80,7 +104,7 @@ def test_control_characters_pass_through_a_pipe(haina: Run, speaker: Speaker, vo
     [
         (["run", "{}", "-"], b"\xff\xfe", "stdin: not UTF-8 (byte 1 is 0xFF)"),
         (["run", "{}", "a\udcff"], b"", "the prompt: not UTF-8 (byte 2 is 0xFF)"),
-        (["run", "{}", "夜" * 300], b"", "shorten it or lower max_new_tokens"),
+        (["run", "{}", "夜" * 300], b"", "room for 128: shorten it\n"),
         (["run", "{}", "夜" * 300, "--raw"], b"", "the context is 256; shorten it"),
         (["run", "{}", ""], b"", "is empty"),
         (["run", "{}", "x", "--temperature", "-1"], b"", "temperature = -1.0 is out of range"),
@@ -88,6 +112,8 @@ def test_control_characters_pass_through_a_pipe(haina: Run, speaker: Speaker, vo
         (["run", "{}", "x", "--raw", "--system", "y"], b"", "leave out --system"),
         (["run", "{}", "x", "--stop", ""], b"", "a stop string is empty"),
         (["run", "{}/none", "x"], b"", "{}/none: no such folder"),
+        (["run", "{}/none"], b"", "{}/none: no such folder"),
+        (["run", "你好"], b"", "你好: no such folder"),
         (["show", "{}/config.json"], b"", "this is a file"),
     ],
 )

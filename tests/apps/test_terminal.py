@@ -113,7 +113,11 @@ def test_settings_and_refusals(speaker: Speaker, tmp_path: Path) -> None:
             (f"/load {bad}", "message 1 needs a role and a text"),
             (f"/load {tmp_path}", "not a regular file"),
             ("/save /no/such/folder/x", "no such file or folder"),
-            ("夜" * 300, "shorten it or lower max_new_tokens"),
+            (f"/load {__file__}", "not a saved conversation; choose a file that /save wrote"),
+            (f"/save {tmp_path}", "not a plain file; choose another name"),
+            ("/", "no command /; /help lists them all"),
+            ("/甲", "/help lists them all"),
+            ("夜" * 300, "there is room for 128: shorten it"),
             (" /quit", SAYS),  # a blank before the slash: a question
             ("", r"\[7 tokens, .* tokens/s; prompt \d+ tokens in .* s; context \d+/256\]"),
         ):

@@ -217,10 +217,49 @@ def test_values_too_large_for_w4_are_named(source: Source, tmp_path: Path) -> No
 
 def test_an_occupied_place_is_refused(source: Source, tmp_path: Path) -> None:
     given = source()
-    with pytest.raises(ValueError, match="source: already exists"):
-        convert(given, given.folder, to="w8")
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "letter.txt").write_text("dear")
+    with pytest.raises(ValueError, match="there: already exists and is not an empty folder"):
+        convert(given, tmp_path / "there", to="w8")
+    assert set(os.listdir(tmp_path)) == {"source", "there"}
+
+
+def test_nobody_is_told_to_remove_the_source(source: Source, tmp_path: Path) -> None:
+    given = source()
+    (tmp_path / "link").symlink_to(given.folder)
+    for place in (given.folder, tmp_path, tmp_path / "link"):
+        with pytest.raises(ValueError, match=f"{place}: that is the source itself; choose another name"):
+            convert(given, place, to="w8")
     Checkpoint.open(given.folder)
-    assert os.listdir(tmp_path) == ["source"]
+    assert set(os.listdir(tmp_path)) == {"source", "link"}
+
+
+def test_what_is_done_is_not_done_again(source: Source, tmp_path: Path) -> None:
+    given, there, notes = source(), tmp_path / "there", list[str]()
+    convert(given, there, to="w4")
+    before = {path: path.stat().st_mtime_ns for path in there.iterdir()}
+    convert(given, there, to="w4", note=notes.append)
+    assert notes == [f"{there}: done already"]
+    assert {path: path.stat().st_mtime_ns for path in there.iterdir()} == before
+    assert set(os.listdir(tmp_path)) == {"source", "there"}
+
+
+@pytest.mark.parametrize("what", ["options", "weights", "generation", "damaged"])
+def test_what_is_something_else_is_not_done(what: str, source: Source, tmp_path: Path) -> None:
+    given, there = source(), tmp_path / "there"
+    convert(given, there, to="w4")
+    if what == "weights":  # of the same name and shape, of another training
+        file = given.folder / "model.safetensors"
+        words = np.fromfile(file, np.uint16)
+        words[-SMALL.parameters // 2 :] ^= 0x8000
+        words.tofile(file)
+        given = Checkpoint.open(given.folder, verify=False)
+    elif what == "generation":
+        given = replace(given, generation={"top_k": 6})
+    elif what == "damaged":
+        (there / "config.json").write_text("{")
+    with pytest.raises(ValueError, match="there: already exists"):
+        convert(given, there, to="w8" if what == "options" else "w4")
 
 
 def test_a_link_is_no_place(source: Source, tmp_path: Path) -> None:
@@ -329,7 +368,7 @@ def test_a_damaged_journal_is_none(damage: Callable[[bytes], bytes], source: Sou
     assert content(there) == content(tmp_path / "whole")
 
 
-@pytest.mark.parametrize("what", ["options", "source", "part"])
+@pytest.mark.parametrize("what", ["source", "part"])
 def test_it_starts_again_when_something_has_changed(what: str, source: Source, tmp_path: Path) -> None:
     given, there = source(), tmp_path / "there"
     with pytest.raises(Stopped):
@@ -340,11 +379,44 @@ def test_it_starts_again_when_something_has_changed(what: str, source: Source, t
     elif what == "part":
         part.write_bytes(bytes(part.stat().st_size))
     notes: list[str] = []
-    to: Any = "w8" if what == "options" else "w4"
-    convert(given, there, to=to, note=notes.append)
+    convert(given, there, to="w4", note=notes.append)
     assert len(notes) == 1 and notes[0].startswith("an unfinished conversion is thrown away")
-    convert(given, tmp_path / "whole", to=to)
+    convert(given, tmp_path / "whole", to="w4")
     assert content(there) == content(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("what", ["precision", "rounding", "model"])
+def test_other_unfinished_work_is_not_thrown_away(what: str, source: Source, tmp_path: Path) -> None:
+    given, there, work = source(), tmp_path / "there", tmp_path / ".there.converting"
+    with pytest.raises(Stopped):
+        convert(given, there, to="w4", sync_bytes=1, progress=stop_at(0.8))
+    before, other = content(work / "model"), given
+    if what == "model":
+        shutil.copytree(given.folder, tmp_path / "other")
+        os.utime(tmp_path / "other" / "model.safetensors", (1, 1))
+        other = Checkpoint.open(tmp_path / "other")
+    to: Any = "w8" if what == "precision" else "w4"
+    rounding = Asking(lambda: None) if what == "rounding" else None
+    said = f"there: unfinished work from {given.folder} as w4 is here: the same command goes on; choose another name, "
+    with pytest.raises(ValueError, match=f"{said}or remove {work}"):
+        convert(other, there, to=to, rounding=rounding)
+    assert content(work / "model") == before
+    notes: list[str] = []
+    convert(given, there, to="w4", note=notes.append)
+    assert notes == ["going on where the last run stopped"]
+
+
+def test_ctrl_c_says_that_the_work_is_kept(source: Source, tmp_path: Path) -> None:
+    def press(what: str, done: int, total: int) -> None:
+        if done > total / 2:
+            raise KeyboardInterrupt
+
+    given, notes = source(), list[str]()
+    with pytest.raises(KeyboardInterrupt):
+        convert(given, tmp_path / "there", to="w4", sync_bytes=1, progress=press, note=notes.append)
+    assert notes == ["stopped; the work is kept, the same command goes on"]
+    convert(given, tmp_path / "there", to="w4", note=notes.append)
+    assert notes[1:] == ["going on where the last run stopped"]
 
 
 SCRIPT = """
@@ -486,7 +558,10 @@ def test_a_flipped_bit_is_refused_by_the_manifest(source: Source, tmp_path: Path
         data = bytearray(whole)
         data[at] ^= 1 << chance.randrange(8)
         file.write_bytes(data)
-        assert "model.safetensors: changed since it was written" in refused(tmp_path / "there")
+        said = refused(tmp_path / "there")
+        assert (
+            "model.safetensors: changed since it was written" in said and "; convert source again, or" in said
+        )
 
 
 def test_matrices_of_another_model_are_refused(packed: Path) -> None:

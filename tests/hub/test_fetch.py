@@ -153,8 +153,8 @@ def test_a_silent_hub(hub: Any, bring: Bring, tmp_path: Path) -> None:
     ("endpoint", "reason"),
     [
         ("http://127.0.0.1:1", r"127\.0\.0\.1:1: .*refused.*what has arrived is kept.*another mirror"),
-        ("hf-mirror.com", "not an address like https://"),
-        ("file:///etc", "not an address like https://"),
+        ("hf-mirror.com", "HF_ENDPOINT: hf-mirror.com is not an address like https://"),
+        ("file:///etc", "HF_ENDPOINT: file:///etc is not an address like https://"),
         ("http://127.0.0.1:x", "nonnumeric port"),
     ],
 )
