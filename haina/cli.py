@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
-import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +18,7 @@ import typer
 
 from haina import __version__
 from haina.apps.screen import Status, complain, explained, interactive, note
-from haina.flags import Verb, Verbs, in_their_language, with_flags
+from haina.flags import Verb, Verbs, usage, with_flags
 from haina.options import (
     BenchOptions,
     BrookOptions,
@@ -30,6 +29,7 @@ from haina.options import (
     PullOptions,
     RemoveOptions,
     RunOptions,
+    ServeOptions,
     ShowOptions,
 )
 from haina.wording import say
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from haina.apps.model import Model
 
 EMBEDDED = Path(__file__).parent / "weights"
-LARGEST_PROMPT_BYTES = 16 << 20
+ITS_NAMES = ("haina-brook", "海纳·溪")
 REFUSED = 2  # exit status; Typer makes Ctrl-C 130
 
 app = typer.Typer(
@@ -93,6 +93,14 @@ MODEL = typer.Argument(
     ),
     show_default=False,
 )
+MODELS = typer.Argument(
+    metavar="[MODEL]",
+    help=say(
+        "folder, .gguf file or NAME=PATH; the first is the default [default: the embedded model]",
+        "目录、.gguf 文件或 名称=路径；第一个为默认模型；省略则用内置模型",
+    ),
+    show_default=False,
+)
 NAME = typer.Argument(
     metavar="NAME", help=say("owner/name, as on the hub", "机构/名称，与站点上相同"), show_default=False
 )
@@ -112,8 +120,13 @@ def chat(path: Annotated[Path, FOLDER_OR_EMBEDDED] = EMBEDDED, *, options: ChatO
 )
 @with_flags
 def run(path: Annotated[Path, FOLDER], prompt: Annotated[str, PROMPT] = "-", *, options: RunOptions) -> None:
-    from haina.apps.conversation import answer_once
+    from haina.apps.conversation import answer_once, read_prompt, whole_text
+    from haina.checkpoint.checkpoint import Checkpoint
 
+    if prompt == "-":
+        Checkpoint.open(
+            named(path), verify=False
+        )  # what is no model is refused before a question is waited for
     question = read_prompt() if prompt == "-" else whole_text(os.fsencode(prompt), say("the prompt", "提示"))
     if not question.strip():
         raise ValueError(say("the question is empty; write one", "问题为空；请写上问题"))
@@ -123,15 +136,28 @@ def run(path: Annotated[Path, FOLDER], prompt: Annotated[str, PROMPT] = "-", *, 
     answer_once(load(path, options), question, options)
 
 
+@app.command(
+    cls=Verb,
+    help=say(
+        "Serve models: OpenAI's, Anthropic's and Ollama's interfaces, a page.",
+        "提供模型服务：OpenAI、Anthropic、Ollama 接口与网页。",
+    ),
+)
+@with_flags
+def serve(models: Annotated[list[str] | None, MODELS] = None, *, options: ServeOptions) -> None:
+    from haina.serve.run import serve as serve_models
+
+    serve_models(models or [str(EMBEDDED)], options)
+
+
 @app.command(cls=Verb, help=say("Show what a model is and what it needs.", "显示模型信息与内存需求。"))
 @with_flags
 def show(path: Annotated[Path, FOLDER_OR_EMBEDDED] = EMBEDDED, *, options: ShowOptions) -> None:
     from haina.apps.show import describe, table
     from haina.checkpoint.checkpoint import Checkpoint
-    from haina.checkpoint.library import find
 
     with Status() as status:
-        checkpoint = Checkpoint.open(find(path), progress=status.progress)
+        checkpoint = Checkpoint.open(named(path), progress=status.progress)
     record = describe(checkpoint, context=options.context)
     print(as_json(record) if options.json else table(record))
 
@@ -154,10 +180,9 @@ def fit(model: Annotated[str, MODEL], *, options: FitOptions) -> None:
 @with_flags
 def bench(path: Annotated[Path, FOLDER_OR_EMBEDDED] = EMBEDDED, *, options: BenchOptions) -> None:
     from haina.apps.bench import measure, table
-    from haina.checkpoint.library import find
 
     with Status() as status:
-        record = measure(find(path), options, progress=status.progress)
+        record = measure(named(path), options, progress=status.progress)
     print(as_json(record) if options.json else table(record))
 
 
@@ -229,6 +254,13 @@ def convert(
         )
         for text in checkpoint.notes:
             note(text)
+        if options.calibrate:
+            status.note(
+                say(
+                    "calibrating: each layer is computed before it is rounded; a 13B takes hours",
+                    "开始校准：每层先计算，再舍入；13B 需要数小时",
+                )
+            )
         write(
             checkpoint,
             place,
@@ -236,7 +268,7 @@ def convert(
             rounding=calibration(checkpoint, options),
             threads=options.threads,
             progress=status.transfer,
-            note=note,
+            note=status.note,
         )
     print(licence_line(checkpoint))
     print(
@@ -294,7 +326,7 @@ def as_json(record: object) -> str:
 def talk(path: Path, options: ChatOptions) -> None:
     """A conversation at a terminal; otherwise the whole of stdin is one question, a greeting if it is empty."""
     from haina.apps.chat import chat_template
-    from haina.apps.conversation import answer_once
+    from haina.apps.conversation import answer_once, read_prompt
     from haina.apps.terminal import converse
 
     question = None if interactive(sys.stdin) else read_prompt()
@@ -315,49 +347,33 @@ def talk(path: Path, options: ChatOptions) -> None:
 def load(path: Path, options: ChatOptions) -> Model:
     """The model, with a line that tells how far it is."""
     from haina.apps.model import open_model
-    from haina.checkpoint.library import find
 
     with Status() as status:
-        model = open_model(find(path), options, progress=status.progress)
+        model = open_model(named(path), options, progress=status.progress)
     for text in model.checkpoint.notes:
         note(text)
     return model
 
 
-def read_prompt() -> str:
-    """All of stdin, less one newline at its end. ValueError: too much, or not UTF-8."""
-    if interactive(sys.stdin):
-        note(
-            say("(type the prompt; Ctrl-D on an empty line ends it)", "（请输入提示；在空行按 Ctrl-D 结束）")
-        )
-    content = sys.stdin.buffer.read(LARGEST_PROMPT_BYTES + 1) if sys.stdin else b""
-    if len(content) > LARGEST_PROMPT_BYTES:
-        raise ValueError(
-            say(
-                "stdin: longer than 16 MiB; no model reads that much",
-                "标准输入：超过 16 MiB，任何模型都读不下",
-            )
-        )
-    return re.sub(r"\r?\n\Z", "", whole_text(content, "stdin"))
+def named(path: Path) -> Path:
+    """The model that a person means: a folder, a name of the library, or the embedded one by its own."""
+    from haina.checkpoint.library import find
 
-
-def whole_text(content: bytes, where: str) -> str:
-    """The text of UTF-8 bytes, less the mark that Windows puts before it. ValueError says which byte is wrong."""
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        byte = content[error.start]
-        raise ValueError(
-            say(
-                f"{where}: not UTF-8 (byte {error.start + 1} is 0x{byte:02X}); convert it, for example with iconv",
-                f"{where}：不是 UTF-8（第 {error.start + 1} 个字节为 0x{byte:02X}）；请先转换编码，例如用 iconv",
-            )
-        ) from None
+    found = find(path)
+    return EMBEDDED if str(found) in ITS_NAMES and not found.exists() else found
 
 
 def main() -> None:
     """The program: run a verb, and turn what went wrong into one line and an exit status."""
-    if sys.stdout and not interactive(sys.stdout):
+    if sys.stdout is None:
+        complain(
+            say(
+                "stdout is closed, so that nothing can be said; redirect it, for example: > answer.txt",
+                "标准输出已关闭，结果无处可写；请改用重定向，例如 > answer.txt",
+            )
+        )
+        sys.exit(REFUSED)
+    if not interactive(sys.stdout):
         sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr]
     try:
         sys.exit(app(prog_name="haina", standalone_mode=False))
@@ -367,26 +383,6 @@ def main() -> None:
         complain(explained(error))
     _forget_stdout()
     sys.exit(REFUSED)
-
-
-def usage(error: typer.TyperException) -> str:
-    """A usage error in one line, with the command that explains."""
-    said = re.sub(r"Value error, ", "", error.format_message())
-    said = re.sub(
-        r"Input should be a valid (number|integer).*",
-        lambda m: "this takes a number" if m[1] == "number" else "this takes a whole number",
-        said,
-    )
-    message = in_their_language(said)
-    unknown = re.match(r"No such command '(.+?)'", error.format_message())
-    if unknown and Path(unknown[1]).exists():
-        command = f"haina chat {unknown[1]}"
-        return say(
-            f"{message} To talk with this folder: {command}", f"{message}与该目录中的模型对话：{command}"
-        )
-    context = getattr(error, "ctx", None)
-    command = f"{context.command_path if context else 'haina'} --help"
-    return say(f"{message} (help: {command})", f"{message}（用法：{command}）")
 
 
 def _forget_stdout() -> None:

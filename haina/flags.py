@@ -8,8 +8,9 @@ from __future__ import annotations
 import functools
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import Field, fields
+from pathlib import Path
 from typing import Any, get_type_hints
 
 import typer
@@ -40,19 +41,33 @@ TYPER_IN_CHINESE = (
     (r"Missing argument (.+?)\.", r"缺少参数 \1。"),
     (r"Got unexpected extra argument\(s\) \((.+)\)", r"多余的参数：\1"),
     (r"Option (.+) requires an argument\.", r"选项 \1 需要一个值。"),
+    (r"Option (.+) does not take a value\.", r"选项 \1 不带值。"),
     (r"Invalid value for (.+?): ", r"\1 的值无效："),
     (r"(\S+) is not one of (.+?)\.", r"\1 不在可选值 \2 之中"),
     (r"this takes a number", "应为数"),
     (r"this takes a whole number", "应为整数"),
-    (r"Input should be greater than or equal to (\S+)", r"不得小于 \1"),
-    (r"Input should be less than or equal to (\S+)", r"不得大于 \1"),
+    (r"at least (\S+)", r"不得小于 \1"),
+    (r"at most (\S+)", r"不得大于 \1"),
+    (r"path (.+) is not readable\.", r"没有权限读取 \1。"),
+)
+# What Typer passes on from Pydantic, in fewer words.
+PYDANTIC_IN_SHORT = (
+    (r"Value error, ", ""),
+    (r"Input should be a valid number.*", "this takes a number"),
+    (r"Input should be a valid integer.*", "this takes a whole number"),
+    (r"Input should be greater than or equal to (\S+)", r"at least \1"),
+    (r"Input should be less than or equal to (\S+)", r"at most \1"),
 )
 
 
 def in_their_language(text: str) -> str:
     """What Typer says, in the person's language."""
-    for en, zh in TYPER_IN_CHINESE if chinese() else ():
-        text = re.sub(en, zh, text)
+    return _replaced(text, TYPER_IN_CHINESE) if chinese() else text
+
+
+def _replaced(text: str, table: Iterable[tuple[str, str]]) -> str:
+    for pattern, replacement in table:
+        text = re.sub(pattern, replacement, text)
     return text
 
 
@@ -64,6 +79,28 @@ class Verb(TyperCommand):
 class Verbs(TyperGroup):
     def get_help(self, ctx: Any) -> str:
         return in_their_language(super().get_help(ctx))
+
+
+def usage(error: typer.TyperException) -> str:
+    """A usage error in one line, with the command that explains."""
+    message = in_their_language(_replaced(error.format_message(), PYDANTIC_IN_SHORT))
+    unknown = re.match(r"No such command '(.+?)'", error.format_message())
+    if unknown and Path(unknown[1]).exists():
+        command = f"haina chat {unknown[1]}"
+        return say(
+            f"{message} To talk with this folder: {command}", f"{message}与该目录中的模型对话：{command}"
+        )
+    context = getattr(error, "ctx", None)
+    flag = re.match(r"No such option: (\S+)", error.format_message())
+    if flag and context and isinstance(context.command, Verbs) and _takes(context.command, "chat", flag[1]):
+        command = f"haina chat {flag[1]}"
+        return say(f"{message}; with the command: {command}", f"{message}；请带上命令：{command}")
+    command = f"{context.command_path if context else 'haina'} --help"
+    return say(f"{message} (help: {command})", f"{message}（用法：{command}）")
+
+
+def _takes(verbs: Verbs, name: str, flag: str) -> bool:
+    return any(flag in parameter.opts for parameter in verbs.commands[name].params)
 
 
 def with_flags(verb: Callable[..., None]) -> Callable[..., None]:

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -61,6 +62,10 @@ def test_help_speaks_both_languages(language: str, words: list[str], foreign: li
             "Missing argument 'PATH'. (help: haina run --help)",
             "缺少参数 'PATH'。（用法：haina run --help）",
         ),
+        (["--stats"], "No such option: --stats; with the command: haina chat --stats", "haina chat --stats"),
+        (["chat", "--stats=1"], "'--stats' does not take a value.", "选项 '--stats' 不带值。"),
+        (["chat", "--max-new-tokens", "0"], "'--max-new-tokens': at least 1 (", "不得小于 1"),
+        (["chat", "--threads", "9999"], "at most 1024", "不得大于 1024"),
         (["chat", "--top-k", "x"], "Invalid value for '--top-k'", "'--top-k' 的值无效"),
         (["chat", os.getcwd(), "x"], "unexpected extra argument(s) (x)", "多余的参数：x"),
         ([os.getcwd()], f"To talk with this folder: haina chat {os.getcwd()}", f"haina chat {os.getcwd()}"),
@@ -71,6 +76,12 @@ def test_usage_errors_are_one_line(arguments: list[str], english: str, chinese: 
         done = haina(*arguments, language=language)
         assert (done.returncode, done.stdout) == (2, "")
         assert done.stderr.startswith("haina: ") and done.stderr.count("\n") == 1 and words in done.stderr
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root reads everything")
+def test_a_folder_that_may_not_be_read(tmp_path: Path) -> None:
+    tmp_path.chmod(0)
+    assert f"没有权限读取 '{tmp_path}'" in haina("show", str(tmp_path), language="zh").stderr
 
 
 def test_version() -> None:

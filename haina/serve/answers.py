@@ -1,0 +1,352 @@
+"""Answers: a question in, pieces of text and calls out, with exact counts. What all dialects share.
+
+A dialect makes a Question of its request and a response of the Pieces. It knows no HTTP and no dialect; what it adds
+to the engine is text: the prompt's ids, stop strings, characters that are whole, tool calls, grammars.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from haina.apps.chat import Settings, chat_template
+from haina.engine.constraint import Constraint
+from haina.engine.grammar import Grammars
+from haina.engine.request import Embed, Request, Token, Vector
+from haina.engine.sampling import Sampling
+from haina.options import ChatOptions
+from haina.serve.engine_thread import Progress
+from haina.serve.tools import Call as Call
+from haina.serve.tools import CallReader, arguments_schema, grammar, json_text
+from haina.serve.tools import Tool as Tool
+from haina.text.messages import Message, assemble, eos_ids
+from haina.text.stream import TextStream
+from haina.text.tokenizer import Tokenizer
+from haina.wording import say
+
+if TYPE_CHECKING:
+    from haina.serve.shelf import Served
+
+UNLIMITED = 1 << 40  # tokens: no round is left out, what is too long is refused
+
+
+@dataclass(frozen=True)
+class Question:
+    """What any dialect can ask: to answer `messages` or to go on with `prompt`.
+
+    `max_new_tokens` None: the model's default, and no more than the context has room for; a number that does not fit
+    is refused. `output`: None, or {"type": "json_object"}, {"type": "json_schema", "schema": …}, {"type": "regex",
+    "pattern": …}, {"type": "grammar", "grammar": …} (Lark), {"type": "choice", "choices": […]}. `tool_choice`: auto,
+    none, required, or the name of a tool. `messages` have tools, calls and results in words already (tools.in_words).
+    """
+
+    messages: tuple[Message, ...] = ()
+    prompt: str | tuple[int, ...] = ""
+    sampling: Sampling = Sampling()
+    max_new_tokens: int | None = None
+    stop: tuple[str, ...] = ()
+    n: int = 1
+    best_of: int | None = None
+    output: Any = None
+    tools: tuple[Tool, ...] = ()
+    tool_choice: str = "auto"
+    parallel_calls: bool = True
+    logprobs: bool = False
+    echo: bool = False
+    tenant: str = ""
+    priority: int = 0
+
+    @property
+    def may_call(self) -> bool:
+        return bool(self.tools) and self.tool_choice != "none"
+
+
+@dataclass(frozen=True)
+class Said:
+    """One token, for logprobs: its bytes may be half a character. `top`: (id, bytes, nats) of the likeliest here."""
+
+    id: int
+    text_bytes: bytes
+    nats: float
+    top: tuple[tuple[int, bytes, float], ...]
+
+
+@dataclass(frozen=True)
+class Piece:
+    """What is new of answer `choice`. `finish`: stop, length or tool_calls, in its last piece."""
+
+    choice: int
+    text: str = ""
+    said: tuple[Said, ...] = ()
+    call: Call | None = None
+    finish: str | None = None
+    stop_string: str | None = None
+
+
+@dataclass
+class Usage:
+    """Tokens, exact at any time. `new_tokens` counts what the model made, the end of the text with it."""
+
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    new_tokens: int = 0
+
+
+class TooLong(ValueError):
+    """A prompt and the new tokens that were asked for (0: none in particular) are more than the context."""
+
+    def __init__(self, prompt_tokens: int, new_tokens: int, context: int, *, least: bool = False):
+        """`least`: the prompt has so many tokens at least; it was not counted further."""
+        self.prompt_tokens, self.new_tokens, self.context = prompt_tokens, new_tokens, context
+        least_en, least_zh = ("at least ", "至少有") if least else ("", "共")
+        asked_en = f" and {new_tokens:,} new ones were asked for" if new_tokens else ""
+        asked_zh = f"，另要求生成 {new_tokens:,} 个" if new_tokens else ""
+        super().__init__(
+            say(
+                f"the prompt has {least_en}{prompt_tokens:,} tokens{asked_en}; the context is {context:,} tokens: "
+                f"shorten {'one of them' if new_tokens else 'it'}",
+                f"提示{least_zh} {prompt_tokens:,} 个词元{asked_zh}；上下文为 {context:,} 个词元：请缩短",
+            )
+        )
+
+
+def defaults(served: Served) -> Settings:
+    """How the model is asked when a request says nothing: its generation_config.json."""
+    return Settings.of(served.model.checkpoint, ChatOptions())
+
+
+def prompt_ids(served: Served, question: Question) -> tuple[int, ...]:
+    """The ids of the whole prompt. TooLong by far, ValueError: no conversation, or a base model's."""
+    model = served.model
+    _check_length(served, [message.content for message in question.messages] or [question.prompt])
+    if question.messages:
+        template = chat_template(model)
+        return assemble(question.messages, model.tokenizer, template, room_tokens=UNLIMITED).ids
+    return text_ids(served, question.prompt)
+
+
+def text_ids(served: Served, text: str | Sequence[int]) -> tuple[int, ...]:
+    """The ids of a text as the network wants to see it; ids stay as they are."""
+    model = served.model
+    if not isinstance(text, str):
+        return tuple(text)
+    opening = (model.tokenizer.bos_id,) if model.checkpoint.adds_bos else ()
+    return (*opening, *model.tokenizer.encode(text))
+
+
+def _check_length(served: Served, texts: Sequence[str | Sequence[int]]) -> None:
+    """Refuses what is too long by far before it is cut into tokens: of many megabytes that takes seconds."""
+    longest = _longest_piece(served.model.tokenizer)
+    least = sum(len(text) // longest if isinstance(text, str) else len(text) for text in texts)
+    if least > served.model.context:
+        raise TooLong(least, 0, served.model.context, least=True)
+
+
+@lru_cache(maxsize=8)
+def _longest_piece(tokenizer: Tokenizer) -> int:
+    """Characters: a text of n of them has at least n / this tokens."""
+    return max(len(tokenizer.piece(id)) for id in range(tokenizer.size))
+
+
+async def answer(served: Served, question: Question, usage: Usage) -> AsyncGenerator[Piece | Progress, None]:
+    """The pieces of all answers as they come, and before them how much of the prompt has been read.
+
+    Closing the generator frees the request's pages. TooLong, ValueError: refused, before anything was said, or the
+    grammar has come to a dead end. RuntimeError: the engine has stopped.
+    """
+    constraint = None
+    if question.output is not None or question.may_call:
+        constraint = await asyncio.to_thread(_constraint, served, question)  # may take a second
+    request = _request(served, question, constraint)
+    usage.prompt_tokens = len(request.ids)
+    voices = [_Voice(served.model.tokenizer, request, question, choice) for choice in range(question.n)]
+    if question.echo:
+        told = served.model.tokenizer.decode(request.ids) if question.prompt else ""
+        text = question.prompt if isinstance(question.prompt, str) else told
+        for voice in voices:
+            yield Piece(voice.choice, text)
+    async with aclosing(served.events(request)) as events:
+        async for event in events:
+            if isinstance(event, Progress):
+                yield event
+                continue
+            assert isinstance(event, Token)
+            if event.finish == "error":
+                raise ValueError(event.error)
+            voice = voices[event.choice]
+            if voice.ended:
+                continue  # a stop string ended it; the others go on
+            usage.new_tokens += 1
+            usage.cached_tokens = max(usage.cached_tokens, event.shared_tokens)
+            for piece in voice.hear(event):
+                yield piece
+            if all(voice.ended for voice in voices):
+                return
+
+
+async def embed(served: Served, texts: Sequence[str | tuple[int, ...]], usage: Usage) -> np.ndarray:
+    """One vector of length 1 for each text: float32 (B, D). TooLong, ValueError: one is refused."""
+    rows = await asyncio.to_thread(lambda: [_row(served, text) for text in texts])
+    usage.prompt_tokens += sum(map(len, rows))
+    tasks = [asyncio.create_task(_vector(served, ids)) for ids in rows]
+    try:
+        return np.stack(await asyncio.gather(*tasks))
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+def _row(served: Served, text: str | tuple[int, ...]) -> tuple[int, ...]:
+    _check_length(served, [text])
+    ids = text_ids(served, text)
+    if len(ids) > served.model.context:
+        raise TooLong(len(ids), 0, served.model.context)
+    return ids
+
+
+async def _vector(served: Served, ids: tuple[int, ...]) -> np.ndarray:
+    async with aclosing(served.events(Embed(ids))) as events:
+        async for event in events:
+            if isinstance(event, Vector):
+                if event.error:
+                    raise ValueError(event.error)
+                return event.vector_D
+    raise AssertionError("an Embed ended without a vector")
+
+
+def _request(served: Served, question: Question, constraint: Constraint | None) -> Request:
+    model, ids = served.model, prompt_ids(served, question)
+    asked, room = question.max_new_tokens, model.context - len(ids)
+    if (asked or 1) > room:
+        raise TooLong(len(ids), asked or 0, model.context)
+    stop_ids = frozenset(eos_ids(model.checkpoint.generation, model.tokenizer.eos_id))
+    banned_ids: frozenset[int] = frozenset()
+    if question.messages:
+        stop_ids = chat_template(model).stop_ids
+        banned_ids = model.unspeakable_ids - stop_ids
+    return Request(
+        ids,
+        max_new_tokens=min(defaults(served).max_new_tokens, room) if asked is None else asked,
+        sampling=question.sampling,
+        stop_ids=stop_ids,
+        banned_ids=banned_ids,
+        constraint=constraint,
+        n=question.n,
+        best_of=question.best_of,
+        tenant=question.tenant,
+        priority=question.priority,
+    )
+
+
+def _constraint(served: Served, question: Question) -> Constraint:
+    """The grammar of an answer. ValueError: it is none."""
+    grammars, output = served.grammars, question.output or {}
+    kind = output.get("type")
+    if kind == "regex":
+        other = grammars.regex(output["pattern"])
+    elif kind == "grammar":
+        other = grammars.lark(output["grammar"])
+    elif kind == "choice":
+        other = grammars.choice(output["choices"])
+    else:
+        return _json_constraint(
+            grammars, question, None if kind is None else output.get("schema", {"type": "object"})
+        )
+    if question.may_call:
+        raise ValueError(
+            say(
+                f"an output of type {kind} cannot be combined with tools; leave out one of them",
+                f"{kind} 类型的输出格式不能与工具同时使用；请去掉其一",
+            )
+        )
+    return other
+
+
+def _json_constraint(grammars: Grammars, question: Question, schema: Any) -> Constraint:
+    """Calls, JSON of a schema, or either. Each schema is compiled by itself first: then it is refused by itself."""
+    if schema is not None:
+        grammars.json_schema(schema)
+        schema = {} if schema is True else schema
+    if not question.may_call:
+        return grammars.lark(json_text(schema))
+    for tool in question.tools:
+        grammars.json_schema(arguments_schema(tool))
+    return grammars.lark(
+        grammar(question.tools, question.tool_choice, parallel=question.parallel_calls, text=schema)
+    )
+
+
+class _Voice:
+    """One of the answers in the making: tokens in, pieces out."""
+
+    def __init__(self, tokenizer: Tokenizer, request: Request, question: Question, choice: int):
+        self.choice, self.ended = choice, False
+        self._tokenizer, self._request, self._question = tokenizer, request, question
+        # a grammar's text is taken as it is; so is what continues another text
+        self._opening = bool(question.messages) and (request.constraint is None or question.may_call)
+        self._text = TextStream(tokenizer, stop=question.stop, opening=self._opening)
+        self._waiting = ""  # text, until it is certain that the answer is no call
+        self._reader = CallReader() if question.may_call else None
+        self._raw = TextStream(tokenizer, opening=self._opening)  # for the reader: no stop string cuts a call
+        self._bytes: list[bytes] = []
+
+    def hear(self, token: Token) -> list[Piece]:
+        said: tuple[Said, ...] = ()
+        calls: list[Call] = []
+        if token.id not in self._request.stop_ids:
+            if self._question.logprobs:
+                said = (self._said(token),)
+            added, self._opening = self._tokenizer.added_bytes(token.id, opening=self._opening)
+            self._bytes.append(added)
+            self._waiting += self._text.push(token.id)
+            if self._reader and not self._reader.is_text:
+                calls = self._reader.push(self._raw.push(token.id))
+        stopped = self._text.stopped and (self._reader is None or self._reader.is_text is True)
+        self.ended = stopped or token.finish is not None
+        if self.ended:
+            self._waiting += self._text.close()
+            if self._reader:
+                self._reader.close()
+        pieces = [Piece(self.choice, call=call) for call in calls]
+        text = self._ready()
+        if text or said:
+            pieces.insert(0, Piece(self.choice, text, said))
+        if self.ended:
+            last = pieces.pop() if pieces else Piece(self.choice)
+            pieces.append(
+                replace(last, finish=self._finish(token, stopped), stop_string=self._found(stopped))
+            )
+        return pieces
+
+    def _ready(self) -> str:
+        if self._reader and not self._reader.is_text:
+            return ""
+        text, self._waiting = self._waiting, ""
+        return text
+
+    def _finish(self, token: Token, stopped: bool) -> str:
+        if not stopped and token.finish != "stop":
+            return "length"  # or a loop: the model had not come to an end
+        return "tool_calls" if self._reader and self._reader.calls else "stop"
+
+    def _found(self, stopped: bool) -> str | None:
+        """The stop string that ended the answer."""
+        if not stopped:
+            return None
+        rest = b"".join(self._bytes).decode(errors="replace")[len(self._text.text) :]
+        return max((stop for stop in self._question.stop if rest.startswith(stop)), key=len)
+
+    def _said(self, token: Token) -> Said:
+        top = tuple((id, self._bytes_of(id), nats) for id, nats in token.top)
+        return Said(token.id, self._bytes_of(token.id), token.logprob_nats, top)
+
+    def _bytes_of(self, id: int) -> bytes:
+        """What an id adds here; of one that is no text, how the vocabulary writes it."""
+        added, _ = self._tokenizer.added_bytes(id, opening=self._opening)
+        return added or self._tokenizer.piece(id).encode()

@@ -1,0 +1,106 @@
+"""The application: every dialect's routes, one document of them all, and errors in the dialect of who asked.
+
+What stands around it (keys, limits, logs) is put there by serve/run.py. It does not know how an answer is made.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.utils import get_openapi
+from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from haina import __version__
+from haina.options import ServeOptions
+from haina.serve import (
+    anthropic,
+    completions,
+    ollama,
+    ollama_models,
+    openai,
+    page,
+    responses,
+    strict,
+    tokens,
+)
+from haina.serve.errors import ApiError, Kind, shaped
+from haina.serve.history import History, place
+from haina.serve.shelf import Shelf
+from haina.serve.sse import ClientGone
+from haina.wording import say
+
+KINDS: dict[int, Kind] = {404: "not_found", 413: "too_large"}
+DIALECTS = (openai, completions, responses, tokens, anthropic, ollama, ollama_models)
+CLIENT_GONE = 499  # nginx's number; nobody reads it
+
+
+def create_app(shelf: Shelf, options: ServeOptions, history: History | None = None) -> FastAPI:
+    """All routes over the models of a shelf. `history` holds the page's conversations; None: where it always is."""
+    app = FastAPI(title="haina 海纳", version=__version__, docs_url=None, redoc_url=None)
+    for dialect in DIALECTS:
+        app.include_router(dialect.routes(shelf, lenient=options.lenient))
+    app.include_router(page.routes(shelf, history or History(place())))
+    app.add_exception_handler(ApiError, _refused)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(ClientGone, _gone)
+    if options.lenient:
+        app.add_middleware(NamesIgnored)
+    app.openapi = lambda: _document(app)  # type: ignore[method-assign]
+    return app
+
+
+def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ApiError)
+    return JSONResponse(shaped(request.url.path, error), error.status, dict(error.headers))
+
+
+def _http(request: Request, error: Exception) -> Response:
+    """What the framework refuses: no such path, no such method."""
+    assert isinstance(error, HTTPException)
+    kind, what = KINDS.get(error.status_code, "invalid_request"), f"{request.method} {request.url.path}"
+    text = say(f"{what}: {error.detail}", f"{what}：{error.detail}")
+    return _refused(request, ApiError(error.status_code, text, kind, headers=error.headers or {}))
+
+
+def _invalid(request: Request, error: Exception) -> Response:
+    """A path or a query that is wrong, and the bodies of the page."""
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    param = ".".join(map(str, first["loc"]))
+    code = "unknown_parameter" if first["type"] == "extra_forbidden" else "invalid_value"
+    return _refused(request, ApiError(400, f"{param}: {first['msg']}", param=param, code=code))
+
+
+def _gone(request: Request, error: Exception) -> Response:
+    return Response(status_code=CLIENT_GONE)
+
+
+class NamesIgnored:
+    """Puts what --lenient dropped into a header."""
+
+    def __init__(self, app: ASGIApp):
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def sent(message: Message) -> None:
+            ignored = scope.get("state", {}).get("ignored")
+            if ignored and message["type"] == "http.response.start":
+                named = ", ".join(ignored).encode("ascii", "backslashreplace")
+                message["headers"] = [*message["headers"], (b"x-haina-ignored", named)]
+            await send(message)
+
+        await self._app(scope, receive, sent)
+
+
+def _document(app: FastAPI) -> dict[str, Any]:
+    """OpenAPI's, with the bodies that serve/strict.py reads."""
+    if app.openapi_schema is None:
+        document = get_openapi(title=app.title, version=app.version, routes=app.routes)
+        document.setdefault("components", {}).setdefault("schemas", {}).update(strict.schemas())
+        app.openapi_schema = document
+    return app.openapi_schema

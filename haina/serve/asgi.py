@@ -1,0 +1,45 @@
+"""What the parts around the application share: ASGI's types, reading a header, and refusing in the caller's dialect.
+
+It does not know why something is refused.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from typing import Any
+
+from haina.serve.errors import ApiError, shaped
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+def header(scope: Scope, name: bytes) -> str | None:
+    """The value of a header, whose name is given in lower case; of several the first."""
+    return next((value.decode("latin-1") for key, value in scope["headers"] if key == name), None)
+
+
+async def refuse(scope: Scope, send: Send, error: ApiError) -> None:
+    """Answer with an error, shaped as the clients of this path expect it."""
+    await answer_json(send, error.status, shaped(scope["path"], error), headers=error.headers)
+
+
+async def answer_json(
+    send: Send, status: int, content: Any, *, headers: Mapping[str, str] | None = None
+) -> None:
+    body = json.dumps(content, ensure_ascii=False).encode()
+    await answer(send, status, body, "application/json", headers=headers)
+
+
+async def answer(
+    send: Send, status: int, body: bytes, kind: str, *, headers: Mapping[str, str] | None = None
+) -> None:
+    """A whole answer at once."""
+    lines = {"content-type": kind, "content-length": str(len(body)), **(headers or {})}
+    raw = [(name.encode(), value.encode()) for name, value in lines.items()]
+    await send({"type": "http.response.start", "status": status, "headers": raw})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,70 @@
+"""`haina serve --check`: what the official clients expect, tried against a running server, whatever its model.
+
+The tests run the same list, and it is the table of what is supported (`table`). Its clients: pip install
+'haina[check]'. It does not know the server's code.
+"""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from collections.abc import Callable
+
+from haina.serve import checks_openai, checks_others
+from haina.serve.checks import Target
+from haina.wording import say
+
+CHECKS = [*checks_openai.CHECKS, *checks_others.CHECKS]
+
+
+def table() -> str:
+    """Markdown: what is supported, endpoint by endpoint, in the order of the checks."""
+    features: dict[tuple[str, str], list[str]] = {}
+    for one in CHECKS:
+        features.setdefault((one.dialect, one.endpoint), []).append(one.feature)
+    rows = [
+        f"| {dialect} | `{endpoint}` | {', '.join(names)} |"
+        for (dialect, endpoint), names in features.items()
+    ]
+    return "\n".join(["| client | endpoint | checked |", "|---|---|---|", *rows]) + "\n"
+
+
+def check_server(address: str, key: str = "none", *, told: Callable[[str], None] = print) -> int:
+    """Run all checks against a server, a line each; how many failed. ValueError: no server, or no clients here."""
+    target = Target(address, _first_model(address, key), key)
+    failed = 0
+    try:
+        for one in CHECKS:
+            try:
+                one.run(target)
+                told(f"✓ {one.dialect:9} {one}")
+            except ImportError as error:
+                raise ValueError(
+                    say(
+                        f"--check needs the official clients ({error.name}): pip install 'haina[check]'",
+                        f"--check 需要官方客户端（{error.name}）：pip install 'haina[check]'",
+                    )
+                ) from None
+            except Exception as error:  # whatever a client may raise
+                failed += 1
+                told(f"✗ {one.dialect:9} {one}: {type(error).__name__}: {' '.join(str(error).split())[:200]}")
+    finally:
+        target.close()
+    passed = len(CHECKS) - failed
+    told(say(f"{passed} of {len(CHECKS)} checks passed", f"{len(CHECKS)} 项检查，{passed} 项通过"))
+    return failed
+
+
+def _first_model(address: str, key: str) -> str:
+    request = urllib.request.Request(f"{address}/v1/models", headers={"authorization": f"Bearer {key}"})
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            name: str = json.load(answer)["data"][0]["id"]
+            return name
+    except (OSError, ValueError, LookupError) as error:
+        raise ValueError(
+            say(
+                f"{address}: no server of ours answers ({error}); start one: haina serve",
+                f"{address}：没有可检查的服务（{error}）；请先启动：haina serve",
+            )
+        ) from None

@@ -1,0 +1,82 @@
+"""ApiError: what a caller is told when a request fails, and the shape in which the clients of a path expect it.
+
+It knows no HTTP server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from haina.serve.answers import TooLong
+from haina.serve.shelf import NotLoaded, UnknownModel
+
+Kind = Literal[
+    "invalid_request",
+    "authentication",
+    "permission",
+    "not_found",
+    "too_large",
+    "rate_limit",
+    "overloaded",
+    "timeout",
+    "api",
+]
+RETRY_S = 5  # until a model that could not be loaded, or an engine that has stopped, is asked for again
+
+
+@dataclass
+class ApiError(Exception):
+    """`status` is HTTP's; `param` the path of the field that is at fault; `code` what a program may compare."""
+
+    status: int
+    message: str
+    kind: Kind = "invalid_request"
+    param: str | None = None
+    code: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return self.message
+
+
+def of(error: ValueError | LookupError | RuntimeError, prompt: str = "messages") -> ApiError:
+    """What a caller is told of an error of serve/answers.py or serve/shelf.py; `prompt` is the field it came in."""
+    match error:
+        case TooLong():
+            return ApiError(400, str(error), param=prompt, code="context_length_exceeded")
+        case UnknownModel():
+            return ApiError(404, str(error), "not_found", param="model", code="model_not_found")
+        case NotLoaded():
+            return ApiError(503, str(error), "overloaded", code="model_not_loaded", headers=_retry())
+        case RuntimeError():
+            return ApiError(503, str(error), "overloaded", code="engine_stopped", headers=_retry())
+    return ApiError(400, str(error), code="invalid_value")
+
+
+@contextmanager
+def told(prompt: str = "messages") -> Iterator[None]:
+    """Around what a caller's request can make fail: any such error becomes an ApiError."""
+    try:
+        yield
+    except (ValueError, UnknownModel, RuntimeError) as error:
+        raise of(error, prompt) from error
+
+
+def shaped(path: str, error: ApiError) -> dict[str, Any]:
+    """The body of an error: Ollama's, Anthropic's, or, for everybody else, OpenAI's."""
+    if path.startswith("/api/"):
+        return {"error": error.message}
+    if path.startswith("/v1/messages"):
+        name = {"too_large": "request_too_large"}.get(error.kind, f"{error.kind}_error")
+        return {"type": "error", "error": {"type": name, "message": error.message}}
+    name = {"too_large": "invalid_request_error", "rate_limit": "requests"}.get(
+        error.kind, f"{error.kind}_error"
+    )
+    return {"error": {"message": error.message, "type": name, "param": error.param, "code": error.code}}
+
+
+def _retry() -> dict[str, str]:
+    return {"retry-after": str(RETRY_S)}

@@ -1,0 +1,278 @@
+"""Ollama's dialect: /api/chat, /api/generate, /api/embed and /api/embeddings, in lines of JSON.
+
+Pure functions take a body to a Question and Pieces to the objects of a stream, which is the default here. The routes
+at the end join them with HTTP. It does not know how an answer is made. Formats: ollama's docs/api.md and ollama-python
+0.6.3 (_types.py).
+
+Where we differ on purpose: a prompt that is too long is refused where Ollama cuts it silently (`truncate` true leaves
+out the oldest rounds, and the answer says how many), `options` that would change the answer and are not ours are
+refused where Ollama ignores them, and no model is pulled or deleted from here.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse
+
+from haina.apps.chat import chat_template
+from haina.engine.sampling import Sampling
+from haina.serve.answers import Question, Usage, answer, defaults, embed, prompt_ids, text_ids
+from haina.serve.engine_thread import Progress
+from haina.serve.errors import ApiError, told
+from haina.serve.ollama_lines import Clock, Line, Lines, line, put_together
+from haina.serve.ollama_models import name_of
+from haina.serve.ollama_schema import (
+    AnswerBody,
+    ChatBody,
+    EmbedBody,
+    EmbeddingsBody,
+    GenerateBody,
+    KeptBody,
+    OllamaMessage,
+    OllamaOptions,
+)
+from haina.serve.shelf import Served, Shelf
+from haina.serve.sse import Stream, all_of, begun, unless_gone
+from haina.serve.strict import documented, read
+from haina.serve.tools import Tool, Turn, in_words
+from haina.text.messages import assemble
+from haina.wording import say
+
+_SAMPLING = {
+    "temperature": "temperature",
+    "top_k": "top_k",
+    "top_p": "top_p",
+    "min_p": "min_p",
+    "typical_p": "typical_p",
+    "repeat_penalty": "repetition_penalty",
+    "repetition_penalty": "repetition_penalty",
+    "presence_penalty": "presence_penalty",
+    "frequency_penalty": "frequency_penalty",
+}
+
+
+def chat_question(body: ChatBody, sampling: Sampling) -> Question:
+    """What /api/chat asks; `sampling` holds the model's own settings."""
+    tools = tuple(
+        Tool(tool.function.name, tool.function.description or "", tool.function.parameters or {})
+        for tool in body.tools or []
+    )
+    messages = in_words([_turn(message) for message in body.messages], tools)
+    return replace(_question(body, sampling), messages=messages, tools=tools)
+
+
+def generate_question(body: GenerateBody, sampling: Sampling, *, chats: bool) -> Question:
+    """What /api/generate asks: an answer to the prompt, or with `raw`, or of a base model, the text going on."""
+    question = _question(body, sampling)
+    if body.raw or not chats:
+        return replace(question, prompt=body.system + body.prompt)
+    return replace(question, messages=in_words([Turn("system", body.system), Turn("user", body.prompt)]))
+
+
+def _turn(message: OllamaMessage) -> Turn:
+    calls = tuple(
+        (call.function.name, json.dumps(call.function.arguments, ensure_ascii=False))
+        for call in message.tool_calls or []
+    )
+    return Turn(message.role, message.content or "", calls)
+
+
+def _question(body: AnswerBody, sampling: Sampling) -> Question:
+    options = body.options or OllamaOptions()
+    return Question(
+        sampling=_sampling(options, sampling, body.top_logprobs),
+        max_new_tokens=options.num_predict if (options.num_predict or 0) > 0 else None,
+        stop=(options.stop,) if isinstance(options.stop, str) else options.stop,
+        output=_output(body.format),
+        logprobs=body.logprobs,
+    )
+
+
+def _sampling(options: OllamaOptions, sampling: Sampling, top_logprobs: int) -> Sampling:
+    given = {
+        ours: value for theirs, ours in _SAMPLING.items() if (value := getattr(options, theirs)) is not None
+    }
+    seed = None if (options.seed or 0) < 0 else options.seed  # -1: a different answer each time
+    return replace(sampling, **given, seed=seed, top_logprobs=top_logprobs)
+
+
+def _output(format: str | dict[str, Any] | None) -> dict[str, Any] | None:
+    if isinstance(format, dict):
+        return {"type": "json_schema", "schema": format}
+    return {"type": "json_object"} if format else None
+
+
+# -- over HTTP --------------------------------------------------------------------------------------------------
+
+
+def routes(shelf: Shelf, *, lenient: bool) -> APIRouter:
+    """Answers and embeddings; what tells about models is in ollama_models.py."""
+    router = APIRouter(tags=["ollama"])
+
+    @router.post("/api/chat", openapi_extra=documented(ChatBody))
+    async def chat(request: Request) -> Response:
+        """An answer to a conversation."""
+        return await _answered(request, shelf, await read(request, ChatBody, lenient=lenient))
+
+    @router.post("/api/generate", openapi_extra=documented(GenerateBody))
+    async def generate(request: Request) -> Response:
+        """An answer to a prompt, or with `raw` the text that follows it."""
+        return await _answered(request, shelf, await read(request, GenerateBody, lenient=lenient))
+
+    @router.post("/api/embed", openapi_extra=documented(EmbedBody))
+    async def embed_(request: Request) -> Response:
+        """A vector for each text."""
+        body = await read(request, EmbedBody, lenient=lenient)
+        return JSONResponse(await unless_gone(request, _embedded(shelf, body)))
+
+    @router.post("/api/embeddings", openapi_extra=documented(EmbeddingsBody))
+    async def embeddings(request: Request) -> Response:
+        """The vector of one text, as it was asked for before /api/embed."""
+        body = await read(request, EmbeddingsBody, lenient=lenient)
+        asked = EmbedBody(
+            model=name_of(body), input=body.prompt, keep_alive=body.keep_alive, options=body.options
+        )
+        found = await unless_gone(request, _embedded(shelf, asked))
+        return JSONResponse({"embedding": found["embeddings"][0]})
+
+    return router
+
+
+async def _answered(request: Request, shelf: Shelf, body: ChatBody | GenerateBody) -> Response:
+    tenant: str = getattr(request.state, "tenant", "")
+    lines = await unless_gone(request, begun(_lines(shelf, body, tenant)))
+    if body.stream:
+        return Stream(sent(lines), media_type="application/x-ndjson")
+    return JSONResponse(put_together(await unless_gone(request, all_of(lines))))
+
+
+async def _lines(shelf: Shelf, body: ChatBody | GenerateBody, tenant: str) -> AsyncGenerator[Line, None]:
+    """An answer as it comes; of a body without a prompt the news that the model is loaded. ApiError, any time."""
+    usage, clock, name = Usage(), Clock(), name_of(body)
+    lines = Lines(body.model or body.name, usage, clock, chat=isinstance(body, ChatBody))
+    empty = not (body.messages if isinstance(body, ChatBody) else body.prompt)
+    with told():
+        if empty and unloads(body):
+            await shelf.unload(name)
+            yield lines.last("unload")
+            return
+        async with shelf.lend(name) as served:
+            clock.loaded = time.perf_counter_ns()
+            if empty:
+                yield lines.last("load")
+                return
+            question, lines.dropped_rounds = _asked(served, body)
+            async with aclosing(answer(served, replace(question, tenant=tenant), usage)) as pieces:
+                async for piece in pieces:
+                    if isinstance(piece, Progress):
+                        yield lines.reading(piece.done, piece.total)
+                        continue
+                    for made in lines.of(piece):
+                        yield made
+        if unloads(body):
+            await shelf.unload(name)
+
+
+def _asked(served: Served, body: ChatBody | GenerateBody) -> tuple[Question, int]:
+    """The question in the context that there is, and how many of the oldest rounds it leaves out.
+
+    `num_predict` 0 and less ask for all the room.
+    """
+    dropped = 0
+    sampling, options = defaults(served).sampling, body.options or OllamaOptions()
+    context = served.model.context
+    if (options.num_ctx or 0) > context:
+        message = say(
+            f"options.num_ctx is {options.num_ctx:,}, and this server holds {context:,} tokens; "
+            "lower it, or start the server with a larger --context",
+            f"options.num_ctx 为 {options.num_ctx:,}，而本服务的上下文为 {context:,} 个词元；"
+            "请调小，或以更大的 --context 启动服务",
+        )
+        raise ApiError(400, message, param="options.num_ctx", code="invalid_value")
+    if body.top_logprobs and not body.logprobs:
+        message = say("top_logprobs needs logprobs: true", "top_logprobs 需要 logprobs: true")
+        raise ApiError(400, message, param="top_logprobs", code="invalid_value")
+    if isinstance(body, ChatBody):
+        question = chat_question(body, sampling)
+        if body.truncate:
+            question, dropped = _fitting(served, question)
+    else:
+        question = generate_question(body, sampling, chats=served.model.template is not None)
+    if options.num_predict is not None and options.num_predict <= 0:
+        room = context - len(prompt_ids(served, question))
+        question = replace(question, max_new_tokens=max(room, 1))
+    return question, dropped
+
+
+def _fitting(served: Served, question: Question) -> tuple[Question, int]:
+    """Without the oldest rounds, as `haina chat` leaves them out: the answer has its room, half of the context at most.
+
+    ValueError: the newest round does not fit by itself.
+    """
+    model, messages = served.model, question.messages
+    longest = question.max_new_tokens or defaults(served).max_new_tokens
+    room = max(model.context - longest, model.context // 2)
+    dropped = assemble(messages, model.tokenizer, chat_template(model), room_tokens=room).dropped_rounds
+    first = int(messages[0].role == "system")
+    begins = [at for at in range(first, len(messages)) if at == first or messages[at].role == "user"]
+    return replace(question, messages=messages[:first] + messages[begins[dropped] :]), dropped
+
+
+def unloads(body: KeptBody) -> bool:
+    """Whether the model is to go when nobody uses it."""
+    return body.keep_alive is not None and not set("123456789") & set(str(body.keep_alive))
+
+
+async def sent(lines: AsyncGenerator[Line, None]) -> AsyncGenerator[bytes, None]:
+    """Lines as they go out; an error in the middle is the last one."""
+    async with aclosing(lines):
+        try:
+            async for made in lines:
+                yield line(made)
+        except ApiError as error:
+            yield line({"error": error.message})
+
+
+async def _embedded(shelf: Shelf, body: EmbedBody) -> dict[str, Any]:
+    """What /api/embed answers; `truncated`, ours, names the texts of which the end was left out."""
+    usage, clock, name = Usage(), Clock(), name_of(body)
+    texts = [body.input] if isinstance(body.input, str) else body.input
+    with told():
+        async with shelf.lend(name) as served:
+            clock.loaded = time.perf_counter_ns()
+            context, rows = served.model.context, [text_ids(served, text) for text in texts]
+            long = [at for at, ids in enumerate(rows) if len(ids) > context] if body.truncate else []
+            for at in long:
+                rows[at] = rows[at][:context]
+            vectors = (
+                _shortened(await embed(served, rows, usage), body.dimensions) if rows else np.zeros((0, 0))
+            )
+        if unloads(body):
+            await shelf.unload(name)
+    durations = clock.durations(usage)
+    kept = {key: durations[key] for key in ("total_duration", "load_duration", "prompt_eval_count")}
+    return {"model": name, "embeddings": vectors.tolist(), **kept} | ({"truncated": long} if long else {})
+
+
+def _shortened(vectors_BD: np.ndarray, dimensions: int | None) -> np.ndarray:
+    """The first so many numbers of each vector, its length 1 again. ValueError: there are not so many."""
+    if dimensions is None:
+        return vectors_BD
+    if dimensions > vectors_BD.shape[1]:
+        raise ValueError(
+            say(
+                f"dimensions is {dimensions}, and this model's vectors have {vectors_BD.shape[1]}; ask for fewer",
+                f"dimensions 为 {dimensions}，而此模型的向量只有 {vectors_BD.shape[1]} 维；请调小",
+            )
+        )
+    short_BD = vectors_BD[:, :dimensions]
+    unit_BD: np.ndarray = short_BD / np.linalg.norm(short_BD, axis=1, keepdims=True)
+    return unit_BD

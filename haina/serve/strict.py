@@ -1,0 +1,253 @@
+"""Strict: a request's body is read as its schema says, or refused by the name of the field that is wrong.
+
+Nothing is guessed: a number in quotes is no number, NaN is none either, an unknown field is an error that suggests
+the nearest known one. With `lenient` unknown fields are dropped instead, and named in a header of the answer. It knows
+no dialect: a dialect declares its bodies as subclasses of Strict, each of a name of its own.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Container, Iterator, Sequence
+from functools import cache
+from typing import Annotated, Any, TypeVar
+
+from fastapi import Request
+from pydantic import BaseModel, BeforeValidator, ConfigDict, GetCoreSchemaHandler, ValidationError
+from pydantic.json_schema import WithJsonSchema, models_json_schema
+from pydantic_core import CoreSchema, ErrorDetails, PydanticCustomError, from_json
+
+from haina.serve.errors import ApiError
+from haina.wording import say
+
+MOST_BYTES = 16 << 20  # of a body: a context of a million tokens is less
+MOST_HEARD_BYTES = 8 * MOST_BYTES  # of one that is refused
+MOST_QUOTES = 200_000  # of a body: texts and names of fields; each may be wrong and wants an error of its own
+LONGEST_SHOWN = 120  # characters of a wrong value
+SCHEMAS = "#/components/schemas/"
+
+Path = tuple[str | int, ...]
+
+
+def _fail_fast(schema: Any) -> None:
+    if isinstance(schema, dict):
+        if schema.get("type") == "list":
+            schema["fail_fast"] = True
+        for part in schema.values():
+            _fail_fast(part)
+    elif isinstance(schema, list | tuple):
+        for part in schema:
+            _fail_fast(part)
+
+
+class Strict(BaseModel):
+    """A body, or a part of one. Of a list the first wrong item alone is told: there may be millions."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, protected_namespaces=())
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        schema = handler(source)
+        _fail_fast(schema)
+        return schema
+
+
+Body = TypeVar("Body", bound=Strict)
+
+
+def _refuse(value: object) -> None:
+    if value is not None:
+        raise PydanticCustomError("unsupported", "unsupported")
+
+
+# the type of a field that clients know and we do not do: only null may be given
+Unsupported = Annotated[None, BeforeValidator(_refuse), WithJsonSchema({"type": "null"})]
+
+
+async def read(request: Request, body: type[Body], *, lenient: bool = False) -> Body:
+    """The body of a request. ApiError: too large, no JSON, or a field that is wrong.
+
+    What `lenient` dropped is in `request.state.ignored`, and so in the header x-haina-ignored (app.py).
+    """
+    wire = await _bytes_of(request)
+    if wire.count(b'"') - wire.count(b'\\"') > MOST_QUOTES:
+        raise _too_large(say("has too many fields", "字段过多"))
+    try:
+        return body.model_validate_json(wire, strict=True)
+    except ValidationError as error:
+        errors = error.errors(include_url=False, include_input=False)
+    if not lenient or errors[0]["type"] == "json_invalid":
+        raise _error(errors, body, wire)
+    value = from_json(wire)
+    request.state.ignored = []
+    while dropped := _drop_unknown(value, errors):
+        request.state.ignored += dropped
+        try:
+            return body.model_validate_json(json.dumps(value), strict=True)
+        except ValidationError as error:
+            errors = error.errors(include_url=False, include_input=False)
+    raise _error(errors, body, json.dumps(value))
+
+
+async def _bytes_of(request: Request) -> bytes:
+    """ApiError 413 when there are too many. They are heard to the end, for a client that still sends hears nothing."""
+    parts: list[bytes] = []
+    count = 0
+    length = request.headers.get("content-length", "0")
+    if length.isdigit() and int(length) > MOST_HEARD_BYTES:
+        raise _too_large()
+    async for part in request.stream():
+        count += len(part)
+        if count <= MOST_BYTES:
+            parts.append(part)
+        elif count > MOST_HEARD_BYTES:
+            break
+    if count > MOST_BYTES:
+        raise _too_large()
+    return b"".join(parts)
+
+
+def _too_large(why: str = "") -> ApiError:
+    why = why or say(f"is larger than {MOST_BYTES >> 20} MiB", f"超过 {MOST_BYTES >> 20} MiB")
+    text = say(f"the body {why}; send less at once", f"请求体{why}；请分次发送")
+    return ApiError(413, text, "too_large", code="body_too_large", headers={"connection": "close"})
+
+
+# -- what is wrong, for people ----------------------------------------------------------------------------------
+
+REASONS = {  # pydantic's own words are English
+    "string_type": "应为字符串",
+    "int_type": "应为整数",
+    "float_type": "应为数字",
+    "bool_type": "应为 true 或 false",
+    "list_type": "应为列表",
+    "dict_type": "应为对象",
+    "model_type": "应为对象",
+    "model_attributes_type": "应为对象",
+    "none_required": "应为 null",
+    "finite_number": "应为有限的数",
+    "greater_than": "应大于 {gt}",
+    "greater_than_equal": "应不小于 {ge}",
+    "less_than": "应小于 {lt}",
+    "less_than_equal": "应不大于 {le}",
+    "too_long": "至多 {max_length} 项",
+    "too_short": "至少 {min_length} 项",
+    "string_too_long": "至多 {max_length} 个字符",
+    "string_too_short": "至少 {min_length} 个字符",
+    "string_pattern_mismatch": "应符合 {pattern}",
+    "literal_error": "应为 {expected}",
+    "union_tag_invalid": "{tag} 不在 {expected_tags} 之中",
+    "union_tag_not_found": "缺少 {discriminator}",
+}
+
+
+def _error(errors: list[ErrorDetails], body: type[Strict], wire: bytes | str) -> ApiError:
+    if errors[0]["type"] == "json_invalid":
+        reason = errors[0]["ctx"]["error"]
+        text = say(f"the body is not JSON: {reason}", f"请求体不是 JSON：{reason}")
+        return ApiError(400, text, code="invalid_json")
+    value = from_json(wire)
+    # of a union every member complains; the one that came furthest knows best
+    detail = max(errors, key=lambda e: (e["type"] == "too_long", len(_path(e["loc"], value))))
+    path = _path(detail["loc"], value, missing=detail["type"] == "missing")
+    name = _dotted(path)
+    match detail["type"]:
+        case "extra_forbidden":
+            hint = _nearest(str(path[-1]), body, own=len(path) == 1)
+            en, zh = (f" Did you mean {hint}?", f"是否想写 {hint}？") if hint else ("", "")
+            text = say(f"Unknown field {name}.{en}", f"未知字段 {name}。{zh}")
+            return ApiError(400, text, param=name, code="unknown_parameter")
+        case "missing":
+            text = say(f"The field {name} is missing.", f"缺少字段 {name}。")
+            return ApiError(400, text, param=name, code="missing_required_parameter")
+        case "unsupported":
+            text = say(f"{name} is not supported here; leave it out.", f"此处不支持 {name}；请去掉。")
+            return ApiError(400, text, param=name, code="unsupported_parameter")
+    shown = json.dumps(_at(value, path), ensure_ascii=False)
+    shown = shown if len(shown) <= LONGEST_SHOWN else shown[: LONGEST_SHOWN - 1] + "…"
+    known = REASONS.get(detail["type"])
+    reason = known.format_map(detail.get("ctx", {})) if known else detail["msg"]
+    text = say(
+        f"Invalid value for {name or 'the body'}: {detail['msg']} (it is {shown})",
+        f"{name or '请求体'} 的值无效：{reason}（现为 {shown}）",
+    )
+    return ApiError(400, text, param=name or None, code="invalid_value")
+
+
+def _path(loc: Sequence[str | int], value: Any, *, missing: bool = False) -> Path:
+    """Where in the body an error is: pydantic's location without the names of types that are in it, too."""
+    path: list[str | int] = []
+    inside: Container[Any]
+    for step in loc:
+        inside = range(len(value)) if isinstance(value, list) else value if isinstance(value, dict) else ()
+        if step in inside:
+            value = value[step]
+            path.append(step)
+    if missing:
+        path.append(loc[-1])
+    return tuple(path)
+
+
+def _dotted(path: Path) -> str:
+    """messages[0].content, as OpenAI writes it."""
+    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).lstrip(".")
+
+
+def _drop_unknown(value: Any, errors: list[ErrorDetails]) -> list[str]:
+    """Takes unknown fields out of a body; which."""
+    dropped: list[str] = []
+    for path in [_path(e["loc"], value) for e in errors if e["type"] == "extra_forbidden"]:
+        *above, name = path or [""]
+        holder = _at(value, above)
+        if isinstance(holder, dict) and name in holder:
+            del holder[name]
+            dropped.append(_dotted(path))
+    return dropped
+
+
+def _at(value: Any, path: Sequence[str | int]) -> Any:
+    for step in path:
+        value = value[step]
+    return value
+
+
+def _nearest(name: str, body: type[Strict], *, own: bool) -> str | None:
+    names = [field.alias or key for key, field in body.model_fields.items()] if own else _names(body)
+    close = difflib.get_close_matches(name, names, n=1)
+    return close[0] if close else None
+
+
+@cache
+def _names(body: type[Strict]) -> list[str]:
+    """Of all fields of a body and its parts."""
+    schema = body.model_json_schema()
+    parts = [schema, *schema.get("$defs", {}).values()]
+    return sorted({name for part in parts for name in part.get("properties", ())})
+
+
+# -- for the OpenAPI document -----------------------------------------------------------------------------------
+
+
+def documented(body: type[Strict]) -> dict[str, Any]:
+    """`openapi_extra` of a route that reads this body."""
+    schema = {"$ref": SCHEMAS + body.__name__}
+    return {
+        "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}},
+        "responses": {"4XX": {"description": "what is wrong, in the dialect's shape of an error"}},
+    }
+
+
+def schemas() -> dict[str, Any]:
+    """All bodies by name, for the components of the document."""
+    _, found = models_json_schema(
+        [(body, "validation") for body in _subclasses(Strict)], ref_template=SCHEMAS + "{model}"
+    )
+    defined: dict[str, Any] = found["$defs"]
+    return defined
+
+
+def _subclasses(body: type[Strict]) -> Iterator[type[Strict]]:
+    for sub in body.__subclasses__():
+        yield sub
+        yield from _subclasses(sub)

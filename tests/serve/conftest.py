@@ -1,0 +1,62 @@
+"""A server on a free loopback port with the embedded model, once a session, and where it listens."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import pytest
+import uvicorn
+from fastapi import FastAPI
+
+import haina
+from haina.options import ServeOptions
+from haina.serve.app import create_app
+from haina.serve.history import History
+from haina.serve.shelf import Shelf
+
+NAME = "haina-brook"
+Serving = Callable[[ServeOptions], AbstractContextManager[str]]
+
+
+@pytest.fixture(scope="session")
+def shelf() -> Iterator[Shelf]:
+    folder = Path(haina.__file__).with_name("weights")
+    made = Shelf({NAME: folder}, ServeOptions(threads=1, conversations=16))
+    made.load()
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
+def serving(shelf: Shelf, tmp_path_factory: pytest.TempPathFactory) -> Serving:
+    """Serves the embedded model with other options, for the time of a context: the address."""
+    history = History(tmp_path_factory.mktemp("history") / "conversations.sqlite")
+    return lambda options: running(create_app(shelf, options, history))
+
+
+@pytest.fixture(scope="session")
+def server(serving: Serving) -> Iterator[str]:
+    """The address of a running server: http://127.0.0.1:PORT."""
+    with serving(ServeOptions()) as address:
+        yield address
+
+
+@contextmanager
+def running(app: FastAPI) -> Iterator[str]:
+    """A server in a thread of its own."""
+    made = uvicorn.Server(uvicorn.Config(app, log_level="error"))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=made.run, args=([listener],), daemon=True)
+        thread.start()
+        end = time.monotonic() + 20
+        while not made.started and time.monotonic() < end:
+            time.sleep(0.01)
+        assert made.started
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        made.should_exit = True
+        thread.join(20)

@@ -1,0 +1,47 @@
+"""The checks of `haina serve --check`, one by one, and the command's own answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from haina.serve.check import CHECKS, check_server, table
+from haina.serve.checks import Check, Target
+
+
+@pytest.fixture(scope="module")
+def target(server: str) -> Iterator[Target]:
+    made = Target(server, "haina-brook")
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=str)
+def test_the_official_clients(check: Check, target: Target) -> None:
+    check.run(target)
+
+
+def test_a_line_for_each_and_the_sum(server: str) -> None:
+    lines: list[str] = []
+    assert check_server(server, told=lines.append) == 0
+    assert len(lines) == len(CHECKS) + 1 and lines[-1] == f"{len(CHECKS)} of {len(CHECKS)} checks passed"
+
+
+def test_a_failure_is_counted_and_told(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(target: Target) -> None:
+        raise AssertionError("as it should")
+
+    monkeypatch.setattr("haina.serve.check.CHECKS", [Check("any", "GET /", "nothing", fails)])
+    lines: list[str] = []
+    assert check_server(server, told=lines.append) == 1 and "as it should" in lines[0]
+
+
+def test_no_server_is_said() -> None:
+    with pytest.raises(ValueError, match="haina serve"):
+        check_server("http://127.0.0.1:9")
+
+
+def test_the_table_has_every_endpoint() -> None:
+    text = table()
+    assert all(f"`{check.endpoint}`" in text and check.feature in text for check in CHECKS)

@@ -1,0 +1,176 @@
+"""Shelf: models are loaded when somebody asks, shared, given back, and taken out of memory when idle."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import threading
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import haina
+from haina.engine.request import Request, Token
+from haina.options import ServeOptions
+from haina.serve.shelf import NotLoaded, Shelf, UnknownModel, named_folders
+
+WEIGHTS = Path(haina.__file__).with_name("weights")
+OPTIONS = ServeOptions(threads=1, conversations=1)
+
+
+@pytest.fixture
+def shelf() -> Iterator[Callable[..., Shelf]]:
+    made: list[Shelf] = []
+
+    def make(folders: dict[str, Path] | None = None, options: ServeOptions = OPTIONS) -> Shelf:
+        made.append(Shelf(folders or {"one": WEIGHTS, "two": WEIGHTS}, options))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+    assert "haina-engine" not in [thread.name for thread in threading.enumerate()]
+
+
+def run(work: Coroutine[Any, Any, Any]) -> Any:
+    return asyncio.run(asyncio.wait_for(work, 60))
+
+
+def loaded(shelf: Shelf) -> list[str]:
+    return [served.name for served in shelf.loaded]
+
+
+def test_a_model_is_loaded_once_and_answers(shelf: Callable[..., Shelf]) -> None:
+    models = shelf()
+
+    async def ask(name: str | None) -> tuple[object, list[int]]:
+        async with models.lend(name) as served:
+            events = [e async for e in served.events(Request((300, 301), 3)) if isinstance(e, Token)]
+            return served, [event.id for event in events]
+
+    async def all() -> None:
+        assert loaded(models) == []
+        answers = await asyncio.gather(*(ask(name) for name in (None, "one", "one")))
+        assert len({id(served) for served, _ in answers}) == 1 and len(answers[0][1]) == 3
+        assert loaded(models) == ["one"]
+        await ask("two")
+        assert loaded(models) == ["one", "two"]
+
+    run(all())
+
+
+def test_an_unknown_name_is_told_the_known_ones(shelf: Callable[..., Shelf]) -> None:
+    async def ask() -> None:
+        async with shelf().lend("three"):
+            pass
+
+    with pytest.raises(UnknownModel, match="'three' is served here; there is: one, two"):
+        run(ask())
+
+
+def test_a_folder_that_is_broken_is_no_crash(shelf: Callable[..., Shelf], tmp_path: Path) -> None:
+    shutil.copytree(WEIGHTS, tmp_path / "x")
+    (tmp_path / "x" / "config.json").write_text("{}")
+    models = shelf({"one": WEIGHTS, "bad": tmp_path / "x"})
+
+    async def ask(name: str) -> bool:
+        async with models.lend(name):
+            return True
+
+    async def all() -> None:
+        for _ in range(2):
+            with pytest.raises(NotLoaded, match=r"config.json"):
+                await ask("bad")
+        assert await ask("one")
+
+    run(all())
+
+
+def test_who_leaves_while_it_loads_does_not_stop_it(shelf: Callable[..., Shelf]) -> None:
+    models = shelf()
+
+    async def ask() -> str:
+        async with models.lend("one") as served:
+            return served.name
+
+    async def all() -> None:
+        first, second = asyncio.create_task(ask()), asyncio.create_task(ask())
+        await asyncio.sleep(0)
+        assert models.loading == ["one"]
+        first.cancel()
+        assert await second == "one" and models.loading == []
+
+    run(all())
+
+
+def test_an_idle_model_goes_and_comes_back(shelf: Callable[..., Shelf]) -> None:
+    models = shelf(options=ServeOptions(threads=1, conversations=1, idle=0.05 / 60))
+
+    async def all() -> None:
+        async with models.lend("one"):
+            async with models.lend("one"):
+                pass
+            await asyncio.sleep(0.2)
+            assert loaded(models) == ["one"]  # it is in use
+            assert not await models.unload("one")
+        for _ in range(200):
+            await asyncio.sleep(0.01)
+            if not loaded(models):
+                break
+        assert loaded(models) == []
+        async with models.lend("one"):
+            assert loaded(models) == ["one"]
+
+    run(all())
+
+
+def test_idle_ones_make_room_when_memory_is_short(
+    shelf: Callable[..., Shelf], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory that is enough for one: what is free depends on what is loaded."""
+    models = shelf({"one": WEIGHTS, "two": WEIGHTS, "three": WEIGHTS})
+    monkeypatch.setattr("haina.apps.model.available_bytes", lambda: 0 if models.loaded else 1 << 40)
+
+    async def use(name: str) -> None:
+        async with models.lend(name):
+            assert loaded(models) == [name]
+
+    async def all() -> None:
+        await use("one")
+        await use("two")
+        async with models.lend("two"):
+            with pytest.raises(NotLoaded, match="memory"):
+                await use("three")
+        await use("three")
+
+    run(all())
+
+
+def test_a_stopped_engine_is_replaced(shelf: Callable[..., Shelf]) -> None:
+    models = shelf()
+
+    async def all() -> None:
+        async with models.lend("one") as first:
+            first.thread.close()
+        async with models.lend("one") as second:
+            assert second is not first and second.thread.alive
+
+    run(all())
+
+
+def test_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HAINA_HOME", str(tmp_path))
+    kept = tmp_path / "models" / "owner" / "kept"
+    kept.mkdir(parents=True)
+    (tmp_path / "Folder-7B").mkdir()
+    found = named_folders([str(WEIGHTS), f"mine={WEIGHTS}", str(tmp_path / "Folder-7B"), "owner/kept"])
+    assert found == {
+        "haina-brook": WEIGHTS,
+        "mine": WEIGHTS,
+        "Folder-7B": tmp_path / "Folder-7B",
+        "owner/kept": kept,
+    }
+    with pytest.raises(ValueError, match="another name"):
+        named_folders([str(WEIGHTS), str(WEIGHTS)])
