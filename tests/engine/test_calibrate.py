@@ -132,21 +132,30 @@ def test_a_stopped_calibration_goes_on_to_the_same_bytes(small: Checkpoint, tmp_
     assert first == second
 
 
-def test_another_text_starts_anew(small: Checkpoint, tmp_path: Path) -> None:
-    for text, reaction in ((rows(1), []), (rows(2), ["thrown away"]), (rows(2), ["going on"])):
-        said: list[str] = []
-        with pytest.raises(KeyboardInterrupt):
-            rounding = Calibration(small, text)
-            convert(
-                small,
-                tmp_path / "cut",
-                to="w4",
-                rounding=rounding,
-                sync_bytes=1,
-                progress=stop_half_way,
-                note=said.append,
-            )
-        assert [word in line for word, line in zip(reaction, said, strict=True)] == [True] * len(reaction)
+def test_another_text_is_refused_and_the_work_stays(small: Checkpoint, tmp_path: Path) -> None:
+    said: list[str] = []
+
+    def begin(text: np.ndarray) -> None:
+        rounding = Calibration(small, text)
+        progress = stop_half_way
+        convert(
+            small,
+            tmp_path / "cut",
+            to="w4",
+            rounding=rounding,
+            sync_bytes=1,
+            progress=progress,
+            note=said.append,
+        )
+
+    with pytest.raises(KeyboardInterrupt):
+        begin(rows(1))
+    with pytest.raises(ValueError, match="unfinished"):
+        begin(rows(2))
+    assert not any("going on" in line for line in said)
+    with pytest.raises(KeyboardInterrupt):
+        begin(rows(1))
+    assert any("going on" in line for line in said)
 
 
 @pytest.mark.parametrize("cols", [32, 72, 550])

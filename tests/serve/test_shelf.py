@@ -23,6 +23,7 @@ OPTIONS = ServeOptions(threads=1, conversations=1)
 @pytest.fixture
 def shelf() -> Iterator[Callable[..., Shelf]]:
     made: list[Shelf] = []
+    before = engine_threads()
 
     def make(folders: dict[str, Path] | None = None, options: ServeOptions = OPTIONS) -> Shelf:
         made.append(Shelf(folders or {"one": WEIGHTS, "two": WEIGHTS}, options))
@@ -31,7 +32,12 @@ def shelf() -> Iterator[Callable[..., Shelf]]:
     yield make
     for one in made:
         one.close()
-    assert "haina-engine" not in [thread.name for thread in threading.enumerate()]
+    assert engine_threads() <= before
+
+
+def engine_threads() -> set[int | None]:
+    """Those of other tests' servers among them."""
+    return {thread.ident for thread in threading.enumerate() if thread.name == "haina-engine"}
 
 
 def run(work: Coroutine[Any, Any, Any]) -> Any:
