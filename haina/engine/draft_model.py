@@ -102,7 +102,7 @@ class DraftModel:
             while len(line.ids) < sure + count and not answer.done and self._guess(line, answer):
                 pass
         line.drafts = len(line.ids) - sure
-        self._name_full_pages(line)
+        line.name_pages(self.pages)
         return line.ids[sure : sure + count]
 
     def _guess(self, line: Line, answer: Ahead) -> bool:
@@ -152,14 +152,6 @@ class DraftModel:
             oldest.pages, oldest.fed, oldest.named = [], 0, 0
         line.pages += self.pages.take(max(0, missing)) or []
         return True
-
-    def _name_full_pages(self, line: Line) -> None:
-        size = self.pages.page_tokens
-        for page in range(line.named, min(line.fed, line.sure) // size):
-            key = line.key(page, size)
-            assert key is not None
-            self.pages.name(line.pages[page], key)
-            line.named += 1
 
 
 class Drafted:

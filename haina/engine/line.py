@@ -11,7 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
-from haina.engine.pages import next_key
+from haina.engine.pages import Pages, next_key
 from haina.engine.request import Event
 
 
@@ -52,6 +52,14 @@ class Line:
             before = self.keys[-1] if self.keys else self.root
             self.keys.append(next_key(before, self.ids[p * page_tokens : (p + 1) * page_tokens]))
         return self.keys[page]
+
+    def name_pages(self, pages: Pages) -> None:
+        """Others may find its full pages, as far as they are fed and sure."""
+        for page in range(self.named, min(self.fed, self.sure) // pages.page_tokens):
+            key = self.key(page, pages.page_tokens)
+            assert key is not None
+            pages.name(self.pages[page], key)
+            self.named += 1
 
     def drop_drafts(self) -> None:
         if self.drafts:

@@ -86,7 +86,7 @@ class Scheduler:
 
     def fork(self, line: Line) -> Line:
         """The full pages are shared, the last one is copied; what finds no page is read again."""
-        self._name_full_pages(line)
+        line.name_pages(self.pages)
         full, rest = divmod(min(line.fed, line.sure), self.pages.page_tokens)
         pages = line.pages[:full]
         for page in pages:
@@ -105,7 +105,7 @@ class Scheduler:
         """Its pages are given back; what they hold can still be found, unless something is wrong with it."""
         line.drop_drafts()
         if not broken:
-            self._name_full_pages(line)
+            line.name_pages(self.pages)
         self.pages.give_back(line.pages)
         line.pages, line.fed, line.named = [], 0, 0
 
@@ -114,7 +114,7 @@ class Scheduler:
         self._step += 1
         for job in self.running:
             for line in job.lines:
-                self._name_full_pages(line)
+                line.name_pages(self.pages)
         self._admit()
         turns: list[Turn] = []
         readers: list[tuple[Job, Line]] = []
@@ -220,14 +220,6 @@ class Scheduler:
             page += 1
             read += self.pages.readers[found] > 0
         return self.pages.needed(len(line.ids) + 1) - read
-
-    def _name_full_pages(self, line: Line) -> None:
-        size = self.pages.page_tokens
-        for page in range(line.named, min(line.fed, line.sure) // size):
-            key = line.key(page, size)
-            assert key is not None
-            self.pages.name(line.pages[page], key)
-            line.named += 1
 
 
 def _order(job: Job) -> tuple[int, int]:

@@ -190,11 +190,13 @@ async def answer(served: Served, question: Question, usage: Usage) -> AsyncGener
                 return
 
 
-async def embed(served: Served, texts: Sequence[str | tuple[int, ...]], usage: Usage) -> np.ndarray:
+async def embed(
+    served: Served, texts: Sequence[str | tuple[int, ...]], usage: Usage, *, tenant: str = ""
+) -> np.ndarray:
     """One vector of length 1 for each text: float32 (B, D). TooLong, ValueError: one is refused."""
     rows = await asyncio.to_thread(lambda: [_row(served, text) for text in texts])
     usage.prompt_tokens += sum(map(len, rows))
-    tasks = [asyncio.create_task(_vector(served, ids)) for ids in rows]
+    tasks = [asyncio.create_task(_vector(served, ids, tenant)) for ids in rows]
     try:
         return np.stack(await asyncio.gather(*tasks))
     finally:
@@ -210,8 +212,8 @@ def _row(served: Served, text: str | tuple[int, ...]) -> tuple[int, ...]:
     return ids
 
 
-async def _vector(served: Served, ids: tuple[int, ...]) -> np.ndarray:
-    async with aclosing(served.events(Embed(ids))) as events:
+async def _vector(served: Served, ids: tuple[int, ...], tenant: str) -> np.ndarray:
+    async with aclosing(served.events(Embed(ids, tenant=tenant))) as events:
         async for event in events:
             if isinstance(event, Vector):
                 if event.error:
