@@ -38,14 +38,14 @@ from haina.engine.constraint import (
     State,
     dead_end,
     is_over,
+    no_text,
     nothing_follows,
 )
 from haina.engine.generation import Head, masked
 from haina.engine.line import Branches, Line
 from haina.engine.pages import first_key
 from haina.engine.request import Event, Finish, Request, Token
-from haina.engine.sampling import log_sum_exp, not_a_number
-from haina.wording import say
+from haina.engine.sampling import log_sum_exp, not_a_number, nothing_to_choose
 
 
 @dataclass(eq=False)
@@ -111,9 +111,7 @@ class BeamSearch:
         if root is None:
             raise ValueError(_stuck(state))
         if root.finish and not root.ids:
-            raise ValueError(
-                say("the constraint allows no text at all; loosen it", "约束不允许任何文本；请放宽约束")
-            )
+            raise ValueError(no_text())
         line = Line(list(request.ids), len(request.ids) - 1, first_key(request.tenant))
         self._put([line], [root])
 
@@ -295,10 +293,7 @@ def _stuck(state: State | None) -> str:
     """What to tell when nothing may follow here, and nothing was found elsewhere."""
     if state:
         return dead_end(state)
-    return say(
-        "no token may be chosen here: all are banned or impossible; allow at least one",
-        "此处没有可选的词元：全部被禁止或不可能出现；请至少允许一个",
-    )
+    return nothing_to_choose()
 
 
 def _after(state: State, ids: Sequence[int]) -> State:

@@ -98,6 +98,11 @@ def is_over(state: State) -> bool:
     return state.accepting() and is_empty(state.allowed())
 
 
+def no_text() -> str:
+    """What to tell of a constraint that is over before anything was said."""
+    return say("the constraint allows no text at all; loosen it", "约束不允许任何文本；请放宽约束")
+
+
 def dead_end(state: State) -> str:
     """What to tell a person about a dead end: one line that shows the state."""
     shown = shorten(str(state))

@@ -23,6 +23,7 @@ from haina.engine.constraint import (
     State,
     dead_end,
     is_over,
+    no_text,
     nothing_follows,
     shorten,
     spread,
@@ -33,7 +34,6 @@ from haina.engine.pages import first_key
 from haina.engine.request import Event, Finish, Request, Token
 from haina.engine.sampler import Chosen, Sampler
 from haina.engine.speculate import Drafter, common
-from haina.wording import say
 
 Head = Callable[[np.ndarray, np.ndarray], np.ndarray]  # states (M, D), ids (n) → logits (M, n)
 
@@ -69,9 +69,7 @@ class Generation:
         self.allowed: Allowed = All()
         self._said: list[Token] = []
         if self.state and is_over(self.state):
-            raise ValueError(
-                say("the constraint allows no text at all; loosen it", "约束不允许任何文本；请放宽约束")
-            )
+            raise ValueError(no_text())
         self._look()
 
     def most_pages(self, page_tokens: int) -> int:

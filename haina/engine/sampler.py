@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from haina.engine.sampling import BAN, Sampling, not_a_number
+from haina.engine.sampling import BAN, Sampling, not_a_number, nothing_to_choose
 from haina.native.checks import check_status, pointer
 from haina.native.library import CRule, Status
 from haina.native.sample import choose, history
@@ -98,12 +98,7 @@ class Sampler:
         if status == Status.NOT_A_NUMBER:
             raise ValueError(not_a_number())
         if status == Status.NO_CHOICE:
-            raise ValueError(
-                say(
-                    "no token may be chosen here: all are banned or impossible; allow at least one",
-                    "此处没有可选的词元：全部被禁止或不可能出现；请至少允许一个",
-                )
-            )
+            raise ValueError(nothing_to_choose())
         if status == Status.BAD_IDS and (id := max(self._biased, default=-1)) >= n:
             raise ValueError(
                 say(

@@ -162,6 +162,14 @@ def _range(low: float, high: float, closed: bool) -> tuple[str, str]:
     return f"a number above {low}, up to {high}", f"大于 {low}、至多为 {high} 的数"
 
 
+def nothing_to_choose() -> str:
+    """What to say where every id is banned, or impossible."""
+    return say(
+        "no token may be chosen here: all are banned or impossible; allow at least one",
+        "此处没有可选的词元：全部被禁止或不可能出现；请至少允许一个",
+    )
+
+
 def not_a_number() -> str:
     """What to say of logits or states that are NaN or infinite."""
     return say(

@@ -31,6 +31,7 @@ from haina.serve.anthropic_schema import (
     ToolResultBlock,
     ToolUseBlock,
 )
+from haina.serve.asgi import tenant_of
 from haina.serve.engine_thread import Progress
 from haina.serve.errors import ApiError, shaped, told
 from haina.serve.shelf import Shelf
@@ -259,7 +260,7 @@ def routes(shelf: Shelf, *, lenient: bool) -> APIRouter:
     async def messages(request: Request) -> Response:
         """An answer to a conversation."""
         body = await read(request, MessagesBody, lenient=lenient)
-        tenant: str = getattr(request.state, "tenant", "")
+        tenant = tenant_of(request.scope)
         events = await unless_gone(request, begun(_events(shelf, body, tenant)))
         if body.stream:
             return Stream(sent(events))

@@ -18,6 +18,12 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
+def tenant_of(scope: Scope) -> str:
+    """Whose key it is (keys.py); without keys there is one tenant."""
+    name: str = scope.get("state", {}).get("tenant", "")
+    return name
+
+
 def header(scope: Scope, name: bytes) -> str | None:
     """The value of a header, whose name is given in lower case; of several the first."""
     return next((value.decode("latin-1") for key, value in scope["headers"] if key == name), None)

@@ -25,6 +25,7 @@ from fastapi.responses import JSONResponse
 from haina.apps.chat import chat_template
 from haina.engine.sampling import Sampling
 from haina.serve.answers import Question, Usage, answer, defaults, embed, prompt_ids, text_ids
+from haina.serve.asgi import tenant_of
 from haina.serve.engine_thread import Progress
 from haina.serve.errors import ApiError, told
 from haina.serve.ollama_lines import Clock, Line, Lines, line, put_together
@@ -131,7 +132,7 @@ def routes(shelf: Shelf, *, lenient: bool) -> APIRouter:
     async def embed_(request: Request) -> Response:
         """A vector for each text."""
         body = await read(request, EmbedBody, lenient=lenient)
-        return JSONResponse(await unless_gone(request, _embedded(shelf, body)))
+        return JSONResponse(await unless_gone(request, _embedded(shelf, body, tenant_of(request.scope))))
 
     @router.post("/api/embeddings", openapi_extra=documented(EmbeddingsBody))
     async def embeddings(request: Request) -> Response:
@@ -140,14 +141,14 @@ def routes(shelf: Shelf, *, lenient: bool) -> APIRouter:
         asked = EmbedBody(
             model=name_of(body), input=body.prompt, keep_alive=body.keep_alive, options=body.options
         )
-        found = await unless_gone(request, _embedded(shelf, asked))
+        found = await unless_gone(request, _embedded(shelf, asked, tenant_of(request.scope)))
         return JSONResponse({"embedding": found["embeddings"][0]})
 
     return router
 
 
 async def _answered(request: Request, shelf: Shelf, body: ChatBody | GenerateBody) -> Response:
-    tenant: str = getattr(request.state, "tenant", "")
+    tenant = tenant_of(request.scope)
     lines = await unless_gone(request, begun(_lines(shelf, body, tenant)))
     if body.stream:
         return Stream(sent(lines), media_type="application/x-ndjson")
@@ -241,7 +242,7 @@ async def sent(lines: AsyncGenerator[Line, None]) -> AsyncGenerator[bytes, None]
             yield line({"error": error.message})
 
 
-async def _embedded(shelf: Shelf, body: EmbedBody) -> dict[str, Any]:
+async def _embedded(shelf: Shelf, body: EmbedBody, tenant: str) -> dict[str, Any]:
     """What /api/embed answers; `truncated`, ours, names the texts of which the end was left out."""
     usage, clock, name = Usage(), Clock(), name_of(body)
     texts = [body.input] if isinstance(body.input, str) else body.input
@@ -252,9 +253,9 @@ async def _embedded(shelf: Shelf, body: EmbedBody) -> dict[str, Any]:
             long = [at for at, ids in enumerate(rows) if len(ids) > context] if body.truncate else []
             for at in long:
                 rows[at] = rows[at][:context]
-            vectors = (
-                _shortened(await embed(served, rows, usage), body.dimensions) if rows else np.zeros((0, 0))
-            )
+            vectors = np.zeros((0, 0))
+            if rows:
+                vectors = _shortened(await embed(served, rows, usage, tenant=tenant), body.dimensions)
         if unloads(body):
             await shelf.unload(name)
     durations = clock.durations(usage)

@@ -21,6 +21,7 @@ from fastapi.responses import JSONResponse, Response
 
 from haina.engine.sampling import Sampling
 from haina.serve.answers import Piece, Question, Said, Usage, answer, defaults, embed
+from haina.serve.asgi import tenant_of
 from haina.serve.engine_thread import Progress
 from haina.serve.errors import ApiError, shaped, told
 from haina.serve.openai_schema import (
@@ -71,7 +72,7 @@ def routes(shelf: Shelf, *, lenient: bool) -> APIRouter:
     async def embeddings(request: Request) -> Response:
         """A vector for each text."""
         body = await read(request, EmbeddingBody, lenient=lenient)
-        return JSONResponse(await unless_gone(request, _embeddings(shelf, body)))
+        return JSONResponse(await unless_gone(request, _embeddings(shelf, body, tenant_of(request.scope))))
 
     return router
 
@@ -89,7 +90,7 @@ async def asked(
 
     `prompt`: the name of the field that is at fault when the prompt is too long.
     """
-    tenant: str = getattr(request.state, "tenant", "")
+    tenant = tenant_of(request.scope)
     with told(prompt):
         async with shelf.lend(model) as served:
             made = replace(question(served), tenant=tenant)
@@ -364,7 +365,7 @@ def inputs(given: Inputs, name: str = "input") -> list[str | tuple[int, ...]]:
     return [one if isinstance(one, str) else tuple(one) for one in given if not isinstance(one, int)]
 
 
-async def _embeddings(shelf: Shelf, body: EmbeddingBody) -> dict[str, Any]:
+async def _embeddings(shelf: Shelf, body: EmbeddingBody, tenant: str) -> dict[str, Any]:
     usage = Usage()
     with told("input"):
         async with shelf.lend(body.model) as served:
@@ -372,7 +373,7 @@ async def _embeddings(shelf: Shelf, body: EmbeddingBody) -> dict[str, Any]:
             if body.dimensions not in (None, width):
                 en = f"the vectors of {served.name} have {width} dimensions, and cannot be shortened"
                 raise contradiction("dimensions", en, f"{served.name} 的向量为 {width} 维，不能缩短")
-            vectors = await embed(served, inputs(body.input), usage)
+            vectors = await embed(served, inputs(body.input), usage, tenant=tenant)
     form = _base64 if body.encoding_format == "base64" else np.ndarray.tolist
     rows = [
         {"object": "embedding", "index": index, "embedding": form(vector)}

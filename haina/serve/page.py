@@ -26,6 +26,7 @@ from haina import __version__
 from haina.apps.chat import Settings
 from haina.checkpoint.checkpoint import Checkpoint
 from haina.options import ChatOptions
+from haina.serve.asgi import tenant_of
 from haina.serve.errors import ApiError, told
 from haina.serve.history import Conversation, History, Missing, as_json, as_markdown
 from haina.serve.shelf import Shelf
@@ -204,51 +205,51 @@ def _conversations(router: APIRouter, history: History) -> None:
     @_told
     def all(request: Request) -> Response:
         """Without their messages, the last changed first."""
-        return _private([_head(one) for one in history.all(_owner(request))])
+        return _private([_head(one) for one in history.all(tenant_of(request.scope))])
 
     @router.post("/page/conversations", tags=["page"])
     @_told
     def create(request: Request, new: New) -> Response:
-        made = history.create(_owner(request), new.title, new.settings.kept())
+        made = history.create(tenant_of(request.scope), new.title, new.settings.kept())
         return _private(as_json(made))
 
     @router.delete("/page/conversations", tags=["page"])
     @_told
     def delete_all(request: Request) -> Response:
-        return _private({"deleted": history.delete_all(_owner(request))})
+        return _private({"deleted": history.delete_all(tenant_of(request.scope))})
 
     @router.get("/page/export", tags=["page"])
     @_told
     def export_all(request: Request) -> Response:
         """Everything, as one JSON file."""
-        owner = _owner(request)
+        owner = tenant_of(request.scope)
         kept = [as_json(history.get(owner, one.id)) for one in history.all(owner)]
         return _download(JSONResponse({"haina": __version__, "conversations": kept}), "haina.json")
 
     @router.get("/page/conversations/{id}", tags=["page"])
     @_told
     def get(request: Request, id: Id) -> Response:
-        return _private(as_json(history.get(_owner(request), id)))
+        return _private(as_json(history.get(tenant_of(request.scope), id)))
 
     @router.patch("/page/conversations/{id}", tags=["page"])
     @_told
     def change(request: Request, id: Id, change: Change) -> Response:
         settings = change.settings.kept() if change.settings else None
-        owner = _owner(request)
+        owner = tenant_of(request.scope)
         history.change(owner, id, title=change.title, settings=settings, leaf=change.leaf)
         return _private(_head(history.get(owner, id)))
 
     @router.delete("/page/conversations/{id}", tags=["page"])
     @_told
     def delete(request: Request, id: Id) -> Response:
-        history.delete(_owner(request), id)
+        history.delete(tenant_of(request.scope), id)
         return _private({"deleted": 1})
 
     @router.post("/page/conversations/{id}/messages", tags=["page"])
     @_told
     def append(request: Request, id: Id, new: NewMessage) -> Response:
         said = history.append(
-            _owner(request),
+            tenant_of(request.scope),
             id,
             parent=new.parent,
             role=new.role,
@@ -261,7 +262,7 @@ def _conversations(router: APIRouter, history: History) -> None:
     @_told
     def export(request: Request, id: Id, form: Literal["json", "md"] = "json") -> Response:
         """All branches as JSON, or the branch in view as Markdown."""
-        kept = history.get(_owner(request), id)
+        kept = history.get(tenant_of(request.scope), id)
         name = re.sub(r"[^\w.-]+", "-", kept.title)[:60].strip("-.") or id
         if form == "json":
             return _download(JSONResponse(as_json(kept)), f"{name}.json")
@@ -279,11 +280,6 @@ def _told(route: Callable[..., Response]) -> Callable[..., Response]:
             raise ApiError(503, str(error), "api", code="history_unavailable") from error
 
     return guarded
-
-
-def _owner(request: Request) -> str:
-    """Whose key it is; without keys there is one owner."""
-    return getattr(request.state, "tenant", "")
 
 
 def _head(conversation: Conversation) -> dict[str, Any]:
