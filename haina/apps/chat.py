@@ -130,7 +130,7 @@ def reply(
 
 def continuation(model: Model, text: str, settings: Settings, *, on_prefill: Prefill | None = None) -> Reply:
     """What the network itself puts after a text: no chat format, no id ruled out. ValueError if it does not fit."""
-    ids = (*_opening(model), *model.tokenizer.encode(text))
+    ids = text_ids(model, text)
     if len(ids) >= model.context:
         raise ValueError(
             say(
@@ -162,9 +162,10 @@ def chat_template(model: Model) -> Template:
     return model.template
 
 
-def _opening(model: Model) -> tuple[int, ...]:
-    """What the family puts before a text: LLaMA its bos, Baichuan nothing."""
-    return (model.tokenizer.bos_id,) if model.checkpoint.adds_bos else ()
+def text_ids(model: Model, text: str) -> tuple[int, ...]:
+    """The ids of a text, after what the family puts before one: LLaMA its bos, Baichuan nothing."""
+    opening = (model.tokenizer.bos_id,) if model.checkpoint.adds_bos else ()
+    return (*opening, *model.tokenizer.encode(text))
 
 
 @dataclass

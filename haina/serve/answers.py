@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from haina.apps import chat
 from haina.apps.chat import Settings, chat_template
 from haina.engine.constraint import Constraint
 from haina.engine.grammar import Grammars
@@ -133,11 +134,7 @@ def prompt_ids(served: Served, question: Question) -> tuple[int, ...]:
 
 def text_ids(served: Served, text: str | Sequence[int]) -> tuple[int, ...]:
     """The ids of a text as the network wants to see it; ids stay as they are."""
-    model = served.model
-    if not isinstance(text, str):
-        return tuple(text)
-    opening = (model.tokenizer.bos_id,) if model.checkpoint.adds_bos else ()
-    return (*opening, *model.tokenizer.encode(text))
+    return chat.text_ids(served.model, text) if isinstance(text, str) else tuple(text)
 
 
 def _check_length(served: Served, texts: Sequence[str | Sequence[int]]) -> None:
