@@ -1,5 +1,5 @@
 """`python -m haina` is `haina`."""
 
-from haina.cli import main
+from haina.cli.program import main
 
 main()

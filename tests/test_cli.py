@@ -22,7 +22,7 @@ def haina(*arguments: str, language: str = "en") -> subprocess.CompletedProcess[
 def test_help_is_light() -> None:
     """One process tells what --help imported, and the CPU time that it took (best of three)."""
     code = (
-        "import os, sys, contextlib\nsys.argv = ['haina', '--help']\nfrom haina.cli import main\n"
+        "import os, sys, contextlib\nsys.argv = ['haina', '--help']\nfrom haina.cli.program import main\n"
         "with contextlib.suppress(SystemExit): main()\n"
         f"print([m for m in {HEAVY} if m in sys.modules], sum(os.times()[:2]), file=sys.stderr)"
     )

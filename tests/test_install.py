@@ -40,6 +40,6 @@ def test_the_base_asks_for_little(wheel: importlib.metadata.Distribution) -> Non
 
 
 def test_start_up_imports_nothing_heavy() -> None:
-    code = "import json, sys, haina.cli; print(json.dumps(sorted(sys.modules)))"
+    code = "import json, sys, haina.cli.program; print(json.dumps(sorted(sys.modules)))"
     loaded = json.loads(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout)
     assert not set(HEAVY) & set(loaded)

@@ -64,7 +64,7 @@ def test_torch_stays_where_it_lives(file: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["haina", "haina.cli", "haina.engine.engine", "haina.apps.chat", "haina.apps.terminal"]
+    "module", ["haina", "haina.cli.program", "haina.engine.engine", "haina.apps.chat", "haina.apps.terminal"]
 )
 def test_it_imports_without_torch(module: str) -> None:
     code = f"import sys; sys.modules['torch'] = None; import {module}"

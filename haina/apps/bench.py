@@ -26,7 +26,7 @@ from haina.engine.scheduler import chunk_tokens
 from haina.model.config import ModelConfig
 from haina.native.binding import usable_threads
 from haina.native.packing import PACKED
-from haina.options import BenchOptions
+from haina.options.models import BenchOptions
 from haina.wording import say
 
 PROMPT_TOKENS = 256  # unless the context is shorter than two of them

@@ -8,7 +8,7 @@ import numpy as np
 
 from haina.checkpoint.checkpoint import Checkpoint
 from haina.engine.calibrate import Calibration
-from haina.options import ConvertOptions
+from haina.options.models import ConvertOptions
 from haina.wording import say
 
 ROW_TOKENS = 512

@@ -17,7 +17,7 @@ from haina.checkpoint.checkpoint import Checkpoint
 from haina.engine.engine import Engine
 from haina.engine.request import Request
 from haina.engine.sampling import Sampling
-from haina.options import ChatOptions
+from haina.options.talk import ChatOptions
 from haina.text.messages import ROLES, Message, Template, assemble, eos_ids
 from haina.text.stream import TextStream
 from haina.wording import say

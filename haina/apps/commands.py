@@ -20,7 +20,7 @@ from haina.apps.conversation import Conversation
 from haina.apps.screen import columns, padded, tell
 from haina.apps.show import describe, table
 from haina.checkpoint.read_json import read_json_object
-from haina.options import ChatOptions
+from haina.options.talk import ChatOptions
 from haina.wording import chinese, say, system_reason
 
 LARGEST_CONVERSATION_BYTES = 16 << 20

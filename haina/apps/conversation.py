@@ -17,7 +17,7 @@ from types import FrameType
 from haina.apps.chat import Chat, Prefill, Reply, Settings, chat_template, continuation, reply
 from haina.apps.model import Model
 from haina.apps.screen import Status, interactive, note, plain, report, tell
-from haina.options import ChatOptions, RunOptions
+from haina.options.talk import ChatOptions, RunOptions
 from haina.wording import say
 
 LARGEST_PROMPT_BYTES = 16 << 20

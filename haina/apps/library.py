@@ -24,7 +24,7 @@ from haina.checkpoint.new_folder import put_in_place
 from haina.checkpoint.read_json import read_json_object
 from haina.checkpoint.web import Web
 from haina.engine.memory import weight_bytes
-from haina.options import PullOptions
+from haina.options.models import PullOptions
 from haina.wording import say, system_reason
 
 YES = ("y", "yes", "是")

@@ -23,7 +23,7 @@ from haina.engine.runner_native import PAGE_TOKENS
 from haina.engine.speculate import Speculation
 from haina.native.binding import CacheDtype
 from haina.native.packing import PACKED
-from haina.options import ModelOptions
+from haina.options.models import ModelOptions
 from haina.text.messages import Template, template_for
 from haina.text.tokenizer import Tokenizer
 from haina.wording import say

@@ -16,7 +16,7 @@ from haina.engine.memory import available_bytes
 from haina.engine.sampling import Sampling
 from haina.model.families import FAMILIES
 from haina.native.packing import PACKED
-from haina.options import ChatOptions
+from haina.options.talk import ChatOptions
 from haina.text.messages import template_for
 from haina.wording import say
 

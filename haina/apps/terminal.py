@@ -12,7 +12,7 @@ from haina.apps.commands import COMMANDS, find_command
 from haina.apps.conversation import Conversation
 from haina.apps.model import Model
 from haina.apps.screen import complain, explained, tell
-from haina.options import ChatOptions
+from haina.options.talk import ChatOptions
 from haina.wording import say
 
 SLASHES = ("/", "／", "、")  # what the key gives under a Chinese input method

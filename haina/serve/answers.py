@@ -21,7 +21,7 @@ from haina.engine.constraint import Constraint
 from haina.engine.grammar import Grammars
 from haina.engine.request import Embed, Request, Token, Vector
 from haina.engine.sampling import Sampling
-from haina.options import ChatOptions
+from haina.options.talk import ChatOptions
 from haina.serve.engine_thread import Progress
 from haina.serve.tools import Call as Call
 from haina.serve.tools import CallReader, arguments_schema, grammar, json_text

@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from haina import __version__
-from haina.options import ServeOptions
+from haina.options.serving import ServeOptions
 from haina.serve import (
     anthropic,
     completions,

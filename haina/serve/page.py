@@ -25,7 +25,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from haina import __version__
 from haina.apps.chat import Settings
 from haina.checkpoint.checkpoint import Checkpoint
-from haina.options import ChatOptions
+from haina.options.talk import ChatOptions
 from haina.serve.asgi import tenant_of
 from haina.serve.errors import ApiError, told
 from haina.serve.history import Conversation, History, Missing, as_json, as_markdown

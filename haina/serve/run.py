@@ -23,7 +23,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from haina import __version__
 from haina.apps.screen import Status, note, report
 from haina.checkpoint.checkpoint import Checkpoint
-from haina.options import ServeOptions
+from haina.options.serving import ServeOptions
 from haina.serve.app import create_app
 from haina.serve.asgi import App, Scope
 from haina.serve.check import check_server

@@ -32,7 +32,7 @@ from haina.engine.grammar import Grammars
 from haina.engine.memory import cache_bytes
 from haina.engine.request import Asked, Event
 from haina.engine.rule import Vocabulary
-from haina.options import ServeOptions
+from haina.options.serving import ServeOptions
 from haina.serve.engine_thread import EngineThread
 from haina.serve.engine_thread import Progress as Reading
 from haina.wording import say

@@ -22,7 +22,7 @@ from haina.data.pack import Rows, pack
 from haina.data.read import rows
 from haina.model.config import ModelConfig
 from haina.model.decoder import Decoder
-from haina.options import TrainOptions
+from haina.options.training import TrainOptions
 from haina.text.messages import IGNORED, Message, Template, assemble_training, template_for
 from haina.text.tokenizer import Tokenizer
 from haina.text.vocabulary import learn

@@ -27,7 +27,7 @@ from torch import Tensor
 from haina.checkpoint.read_json import read_json_object
 from haina.data.pack import Rows
 from haina.model.decoder import Decoder
-from haina.options import TrainOptions
+from haina.options.training import TrainOptions
 from haina.text.messages import IGNORED
 from haina.train.optim import optimisers, schedule
 from haina.wording import say

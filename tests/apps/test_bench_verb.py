@@ -15,7 +15,7 @@ from haina.apps import bench
 from haina.apps import model as opening
 from haina.apps.bench import measure, run, table
 from haina.apps.model import open_model
-from haina.options import BenchOptions, ModelOptions
+from haina.options.models import BenchOptions, ModelOptions
 
 Speaker = Callable[..., Path]
 SHORT = {"prompt": 40, "tokens": 3, "conversations": 3}

@@ -13,7 +13,7 @@ import pytest
 from haina.apps.chat import Chat, Settings, continuation, reply
 from haina.apps.model import Model, open_model
 from haina.engine.sampling import Sampling
-from haina.options import ChatOptions
+from haina.options.talk import ChatOptions
 from haina.text.messages import Message
 from haina.text.tokenizer import Tokenizer
 
@@ -174,7 +174,7 @@ def test_a_file_that_is_no_conversation(messages: object, reason: str) -> None:
 def test_no_torch(speaker: Speaker) -> None:
     code = f"import sys; sys.modules['torch'] = None; sys.argv = ['haina', 'run', {str(speaker(SAYS))!r}, '你好']\n"
     done = subprocess.run(
-        [sys.executable, "-c", code + "from haina.cli import main; main()"], capture_output=True
+        [sys.executable, "-c", code + "from haina.cli.program import main; main()"], capture_output=True
     )
     assert (done.returncode, done.stdout.decode()) == (0, SAYS + "\n"), done.stderr
 

@@ -13,7 +13,7 @@ from haina.engine.memory import available_bytes, cache_bytes, token_bytes, weigh
 from haina.engine.request import Request
 from haina.engine.sampling import Sampling
 from haina.model.config import SIZES
-from haina.options import ModelOptions
+from haina.options.models import ModelOptions
 
 Speaker = Callable[..., Path]
 

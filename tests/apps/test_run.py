@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from haina.cli import main
+from haina.cli.program import main
 
 SAYS = "你好，我在这里。"
 Speaker = Callable[..., Path]

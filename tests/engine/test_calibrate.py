@@ -19,7 +19,7 @@ from haina.engine.runner import Step
 from haina.engine.runner_native import NativeRunner
 from haina.model.config import ModelConfig
 from haina.native.packing import pack, unpack
-from haina.options import ConvertOptions
+from haina.options.models import ConvertOptions
 from haina.text.vocabulary import learn
 
 HAINA = Path(haina.__file__).parent

@@ -253,7 +253,7 @@ def test_a_gpu_that_is_not_there() -> None:
 def test_a_small_model_does_not_wait_for_torch() -> None:
     """Whatever is installed: importing torch takes longer than its answer."""
     code = (
-        "import sys; from haina.apps.model import open_model; from haina.options import ModelOptions\n"
+        "import sys; from haina.apps.model import open_model; from haina.options.models import ModelOptions\n"
         f"assert open_model({str(EMBEDDED)!r}, ModelOptions()).device == 'cpu' and 'torch' not in sys.modules"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

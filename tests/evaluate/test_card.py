@@ -13,7 +13,7 @@ import haina
 from haina.checkpoint.checkpoint import Checkpoint, save
 from haina.checkpoint.manifest import Manifest
 from haina.evaluate.card import card, minutes, samples
-from haina.options import TrainOptions
+from haina.options.training import TrainOptions
 from haina.text.vocabulary import learn
 from haina.train import brook
 

@@ -18,7 +18,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import pytest
 
 from haina.checkpoint.web import Web
-from haina.cli import main
+from haina.cli.program import main
 
 NAME = "baichuan-inc/Baichuan2-Tiny"
 OLD_NAME = "baichuan-inc/Renamed"

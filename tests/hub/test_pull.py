@@ -20,7 +20,7 @@ from haina.apps.library import pull
 from haina.checkpoint import library
 from haina.checkpoint.checkpoint import Checkpoint
 from haina.checkpoint.web import Web
-from haina.options import PullOptions
+from haina.options.models import PullOptions
 
 NAME = "baichuan-inc/Baichuan2-Tiny"
 SHARD = "pytorch_model-00001-of-00002.bin"

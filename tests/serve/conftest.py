@@ -14,7 +14,7 @@ import uvicorn
 from fastapi import FastAPI
 
 import haina
-from haina.options import ServeOptions
+from haina.options.serving import ServeOptions
 from haina.serve.app import create_app
 from haina.serve.history import History
 from haina.serve.shelf import Shelf

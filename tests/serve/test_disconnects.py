@@ -18,7 +18,7 @@ import uvicorn
 
 import haina
 from haina.engine.engine import Engine
-from haina.options import ServeOptions
+from haina.options.serving import ServeOptions
 from haina.serve.app import create_app
 from haina.serve.history import History
 from haina.serve.logs import Log

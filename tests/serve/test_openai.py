@@ -15,7 +15,7 @@ import openai
 import pytest
 from pydantic import BaseModel, ConfigDict
 
-from haina.options import ServeOptions
+from haina.options.serving import ServeOptions
 from haina.serve.shelf import Shelf
 
 NAME = "haina-brook"

@@ -42,7 +42,7 @@ def watch(event, arguments):
     if event == "socket.getaddrinfo" and arguments[0] not in ("127.0.0.1", "0.0.0.0", "localhost", None):
         os._exit(99)
 sys.addaudithook(watch)
-from haina.cli import main
+from haina.cli.program import main
 """
 
 

@@ -13,7 +13,7 @@ import pytest
 
 import haina
 from haina.engine.request import Request, Token
-from haina.options import ServeOptions
+from haina.options.serving import ServeOptions
 from haina.serve.shelf import NotLoaded, Shelf, UnknownModel, named_folders
 
 WEIGHTS = Path(haina.__file__).with_name("weights")

@@ -14,7 +14,7 @@ import pytest
 from haina.checkpoint.checkpoint import Checkpoint
 from haina.data.read import rows
 from haina.model.decoder import Decoder
-from haina.options import BrookOptions
+from haina.options.training import BrookOptions
 from haina.text.messages import Message
 from haina.text.tokenizer import Tokenizer
 from haina.text.vocabulary import learn

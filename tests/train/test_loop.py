@@ -15,7 +15,7 @@ import torch
 from haina.data.pack import Rows, pack
 from haina.model.config import ModelConfig
 from haina.model.decoder import Decoder
-from haina.options import TrainOptions
+from haina.options.training import TrainOptions
 from haina.text.messages import IGNORED
 from haina.train.loop import beside, train
 from haina.train.objectives import next_token

@@ -1,0 +1,1 @@
+"""The command line: a verb each, its flags the fields of its options."""

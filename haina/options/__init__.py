@@ -1,0 +1,1 @@
+"""The options of each verb: frozen dataclasses whose fields are the flags."""
