@@ -41,6 +41,8 @@ _LAYER_NAMES = {
     "ffn_up": "mlp.up_proj",
     "ffn_down": "mlp.down_proj",
 }
+IN_GGUF = {ours: theirs for theirs, ours in _NAMES.items()}
+LAYERS_IN_GGUF = {ours: theirs for theirs, ours in _LAYER_NAMES.items()}
 _LAYER = re.compile(r"blk\.(0|[1-9]\d{0,4})\.(\w+)\.weight")
 _INTERLEAVED = ("self_attn.q_proj.weight", "self_attn.k_proj.weight")
 _BUFFER = ".attn_rot_embd.weight"  # in files made of the first LLaMA folders; can be computed

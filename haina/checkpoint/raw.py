@@ -95,15 +95,18 @@ class Raw:
         return values.reshape(self.shape)
 
     def rounded(self, dtype: str, *, threads: int | None = None) -> Raw:
-        """The same tensor as W4, W8 (a matrix of finite values, native/packing.py) or BF16, nearest, ties to even.
+        """The same tensor as W4, W8 (a matrix of finite values, native/packing.py), F32, F16 or BF16, ties to even.
 
-        BF16 gives infinity beyond its largest value. All of the tensor is in float32 for a while: `chunks`.
+        F16 and BF16 give infinity beyond their largest value. All of the tensor is in float32 for a while: `chunks`.
         """
         if dtype == self.dtype:
             return self
         values = self.float32()
         if dtype in PACKED:
             return Raw(dtype, self.shape, pack(dtype, values, threads=threads))
+        if dtype in ("F32", "F16"):
+            with np.errstate(over="ignore"):
+                return Raw.of(values if dtype == "F32" else values.astype(np.float16))
         assert dtype == "BF16"
         bits = values.reshape(-1).view(np.uint32)
         bits += (bits >> 16 & 1) + np.uint32(0x7FFF)

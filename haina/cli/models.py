@@ -1,4 +1,4 @@
-"""Verbs about models: show, fit, bench, pull, ls, rm, convert."""
+"""Verbs about models: show, fit, bench, pull, ls, rm, convert, export."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from haina.flags import Verb, with_flags
 from haina.options.models import (
     BenchOptions,
     ConvertOptions,
+    ExportOptions,
     FitOptions,
     ListOptions,
     PullOptions,
@@ -35,6 +36,7 @@ MODEL = typer.Argument(
     ),
     show_default=False,
 )
+NEW_FOLDER = typer.Argument(metavar="DST", help=say("new folder", "新目录"), show_default=False)
 NAME = typer.Argument(
     metavar="NAME", help=say("owner/name, as on the hub", "机构/名称，与站点上相同"), show_default=False
 )
@@ -166,3 +168,34 @@ def convert(
             f"{place}: done; talk with it: haina chat {place}", f"{place}：完成；与它对话：haina chat {place}"
         )
     )
+
+
+@app.command(
+    cls=Verb,
+    help=say(
+        "Write a model for other programs: transformers, vLLM, llama.cpp, Baichuan's tools.",
+        "导出模型供其他程序使用：transformers、vLLM、llama.cpp、百川工具链。",
+    ),
+)
+@with_flags
+def export(
+    path: Annotated[Path, FOLDER], destination: Annotated[Path, NEW_FOLDER], *, options: ExportOptions
+) -> None:
+    from haina.apps.model import opened
+    from haina.apps.show import licence_line
+    from haina.checkpoint.export import export as write
+
+    with Status() as status:
+        checkpoint = opened(named(path), status.progress)
+        for text in checkpoint.notes:
+            note(text)
+        made = write(
+            checkpoint,
+            destination,
+            to=options.to,
+            dtype=options.dtype,
+            progress=status.transfer,
+            note=status.note,
+        )
+    print(licence_line(checkpoint))
+    print(say(f"{made}: done", f"{made}：完成"))

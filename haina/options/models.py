@@ -101,6 +101,22 @@ class ConvertOptions:
 
 
 @dataclass(frozen=True)
+class ExportOptions:
+    """What `haina export` writes."""
+
+    to: Literal["safetensors", "gguf", "baichuan"] = flag(
+        "safetensors",
+        "a LLaMA folder (transformers, vLLM), a file for llama.cpp, or Baichuan's own form",
+        "LLaMA 格式目录（transformers、vLLM）、llama.cpp 文件或百川原格式",
+    )
+    dtype: Literal["f32", "f16", "bf16", "q8_0", "q4_0"] | None = flag(
+        None,
+        "type of the weights; q8_0 and q4_0 are GGUF's [default: the model's own, f16 if it is packed]",
+        "权重的类型；q8_0、q4_0 仅用于 GGUF；默认与原模型相同，量化模型为 f16",
+    )
+
+
+@dataclass(frozen=True)
 class ShowOptions:
     """What `haina show` is asked for."""
 
