@@ -13,6 +13,7 @@ there are pieces), how a stream is shown (`haina/text/stream.py`).
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable
 from functools import cached_property
@@ -25,6 +26,9 @@ from haina.text import spm
 from haina.wording import say
 
 SPACE = "▁"  # U+2581, how SentencePiece writes a space inside a piece
+# A vocabulary with the first of these control pieces has a character mode, opened and closed by the others.
+# (Baichuan's own have the others, too, but no such mode.)
+CHARACTER_MODE = ("<character_mode>", "<reserved_104>", "<reserved_105>")
 LARGEST_FILE_BYTES = 64 << 20  # the largest vocabulary known to us (256,000 pieces) takes 4.2 MB
 
 # A user-defined piece in brackets is taken for a control piece unless it is HTML: Baichuan has tags at
@@ -71,6 +75,8 @@ class Tokenizer:
         brackets = (id for id, piece in enumerate(pieces) if piece[-1] in ">]")
         symbols = {id for id in brackets if _control_like(pieces[id], kinds[id])}
         self.control_ids = frozenset(symbols | {self.unk_id, *control.values()})
+        declared, *marks = (control.get(piece) for piece in CHARACTER_MODE)
+        self.character_mode = None if declared is None else _both(marks, file)
         self._text_only = self._open(self._model.with_control(symbols))
 
     @classmethod
@@ -86,14 +92,18 @@ class Tokenizer:
             )
         return cls(Path(file).read_bytes(), file=str(file))
 
-    def encode(self, text: str, *, control: bool = False) -> list[int]:
+    def encode(self, text: str, *, control: bool = False, by_character: bool = False) -> list[int]:
         """The ids of a text, in linear time; ValueError when it is not valid Unicode.
 
-        `control=True` is the published behaviour (the slow tokenizer of transformers 4.29.2): literals such
+        `by_character=True` opens character mode: the id that opens it, then one id for each character, or its
+        bytes if it has no piece of its own. Nothing is normalised there. ValueError: the vocabulary has no such
+        mode. `control=True` is the published behaviour (the slow tokenizer of transformers 4.29.2): literals such
         as `<reserved_102>` become their ids, and a text is cut at <s>, </s> and <unk> into segments that
         are encoded one by one, each with a dummy prefix of its own.
         """
         _check_unicode(text)
+        if by_character:
+            return [self._opens_characters(), *self._one_by_one(text)]
         if not control:
             return list(self._text_only.encode(text))
         ids: list[int] = []
@@ -139,11 +149,48 @@ class Tokenizer:
         every leading space in a vocabulary that drops repeated spaces.
         """
         part = self.piece_bytes(id)
-        if not opening:
+        if not opening or (self.character_mode and id == self.character_mode[0]):
             return part, False
         if (self.add_dummy_prefix or self._drops_spaces) and self.piece(id).startswith(SPACE):
             return part[1:], self._drops_spaces and not part[1:]
         return part, not part
+
+    @cached_property
+    def sha256(self) -> str:
+        """Of the serialized model: which vocabulary this is."""
+        return hashlib.sha256(self._model.wire).hexdigest()
+
+    def _opens_characters(self) -> int:
+        if self.character_mode is None:
+            raise ValueError(
+                say(
+                    f"{self.file}: has no character mode; learn one with haina tokenizer train --characters",
+                    f"{self.file}：没有逐字模式；请用 haina tokenizer train --characters 训练带逐字模式的词表",
+                )
+            )
+        return self.character_mode[0]
+
+    @cached_property
+    def characters(self) -> dict[str, int]:
+        """Character → its piece, for the characters that have one of their own."""
+        kinds = self._model.kinds
+        single = (id for id, piece in enumerate(self._model.pieces) if len(piece) == 1)
+        own = {self.piece(id): id for id in single if kinds[id] in (spm.NORMAL, spm.USER_DEFINED)}
+        return {" " if char == SPACE else char: id for char, id in own.items()}
+
+    def _one_by_one(self, text: str) -> list[int]:
+        ids: list[int] = []
+        for char, id in zip(text, map(self.characters.get, text), strict=True):
+            if id is None:
+                ids += (self._byte_ids.get(byte, self.unk_id) for byte in char.encode())
+            else:
+                ids.append(id)
+        return ids
+
+    @cached_property
+    def _byte_ids(self) -> dict[int, int]:
+        found = (id for id, kind in enumerate(self._model.kinds) if kind == spm.BYTE)
+        return {int(self.piece(id)[3:5], 16): id for id in found}
 
     @cached_property
     def _published(self) -> sentencepiece.SentencePieceProcessor:
@@ -185,6 +232,19 @@ def _control_like(piece: str, kind: int) -> bool:
     if kind == spm.USER_DEFINED:
         return bool(BRACKETED.fullmatch(piece)) and not HTML.fullmatch(piece)
     return kind == spm.NORMAL and bool(RESERVED.fullmatch(piece))
+
+
+def _both(marks: list[int | None], file: str) -> tuple[int, int]:
+    """The ids that open and close character mode."""
+    opens, closes = marks
+    if opens is None or closes is None:
+        raise ValueError(
+            say(
+                f"{file}: has {CHARACTER_MODE[0]} without {' and '.join(CHARACTER_MODE[1:])}; learn it again",
+                f"{file}：有 {CHARACTER_MODE[0]}，却缺少 {'、'.join(CHARACTER_MODE[1:])}；请重新训练词表",
+            )
+        )
+    return opens, closes
 
 
 def _check_unicode(text: str) -> None:

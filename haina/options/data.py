@@ -1,0 +1,61 @@
+"""Options of the verbs between text and training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from haina.options.flag import flag
+
+
+@dataclass(frozen=True)
+class VocabularyOptions:
+    """Learning a vocabulary."""
+
+    out: str = flag("tokenizer.model", "the file to write", "输出文件", metavar="FILE")
+    pieces: int = flag(
+        16384,
+        "size of the vocabulary [default: 16384]",
+        "词表大小，默认 16384",
+        metavar="N",
+        least=512,
+        most=1 << 18,
+    )
+    v1: bool = flag(
+        False, "Baichuan 1's form: NFKC and a dummy prefix", "Baichuan 1 的形式：NFKC 规范化，句首加空格"
+    )
+    v2: bool = flag(
+        False,
+        "Baichuan 2's form: the text as it is [default]",
+        "Baichuan 2 的形式：文本保持原样，为默认值",
+    )
+    characters: str = flag(
+        "",
+        "character mode, with a piece for every Chinese character in these: "
+        "common (the 8,105 of the standard table), text files; with commas between",
+        "逐字模式：为其中每个汉字设独立词元；可用 common（通用规范汉字表 8105 字）或文本文件，以逗号分隔",
+        metavar="common|FILE",
+    )
+    coverage: float = flag(
+        0.9999,
+        "share of the text whose characters have a piece; the rest becomes bytes [default: 0.9999]",
+        "有独立词元的字符占全部文本的比例，其余退回字节，默认 0.9999",
+        metavar="SHARE",
+        least=0.9,
+        most=1.0,
+    )
+    sample_mb: float = flag(
+        50.0,
+        "learn from so much of the text, drawn evenly [default: 50]",
+        "从语料中均匀抽取这么多文本来训练，默认 50",
+        metavar="MB",
+        least=0.001,
+        most=2000,
+    )
+    seed: int = flag(0, "of the sample", "抽样的随机种子", metavar="N", least=0)
+
+
+@dataclass(frozen=True)
+class CompressionOptions:
+    """Comparing vocabularies."""
+
+    json: bool = flag(False, "as JSON", "以 JSON 输出")
