@@ -81,10 +81,19 @@ def run(path: Annotated[Path, FOLDER], prompt: Annotated[str, PROMPT] = "-", *, 
     ),
 )
 @with_flags
-def serve(models: Annotated[list[str] | None, MODELS] = None, *, options: ServeOptions) -> None:
+def serve(
+    line: typer.Context, models: Annotated[list[str] | None, MODELS] = None, *, options: ServeOptions
+) -> None:
     from haina.serve.run import serve as serve_models
 
-    serve_models(models or [str(EMBEDDED)], options)
+    said = {"models": models, **vars(options)}
+    serve_models({name: value for name, value in said.items() if _given(line, name)}, str(EMBEDDED))
+
+
+def _given(line: typer.Context, name: str) -> bool:
+    """Whether the command line says it, be it what holds anyway."""
+    source = line.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
 
 
 def talk(path: Path, options: ChatOptions) -> None:

@@ -179,11 +179,15 @@ class Engine:
     def _head(self, hidden_MD: np.ndarray, ids: np.ndarray) -> np.ndarray:
         return self.runner.head(hidden_MD, ids)
 
-    def cancel(self, number: int) -> None:
-        """End a request, whatever its state; its pages are free before the next step."""
-        served = self._served.pop(number, None)
-        for job in served.jobs if served else ():
-            self.scheduler.remove(job)
+    def cancel(self, number: int, choice: int | None = None) -> None:
+        """End a request, or one of its answers, whatever its state; its pages are free before the next step."""
+        if served := self._served.get(number):
+            for job in list(served.jobs):
+                if choice is None or (isinstance(job, Generation) and job.choice == choice):
+                    self.scheduler.remove(job)
+                    served.jobs.remove(job)
+            if not served.jobs:
+                del self._served[number]
 
     def serves(self, number: int) -> bool:
         """Whether a request is in flight."""

@@ -64,12 +64,13 @@ class Request:
 
 @dataclass(frozen=True)
 class Score:
-    """Nats of each answer after a prompt."""
+    """Nats of each answer after a prompt; with `top_logprobs` those of every token, too, and so many likeliest ids."""
 
     prompt: tuple[int, ...]
     answers: tuple[tuple[int, ...], ...]
     priority: int = 0
     tenant: str = ""
+    top_logprobs: int | None = None
 
 
 @dataclass(frozen=True)
@@ -103,12 +104,21 @@ class Token:
 
 
 @dataclass(frozen=True)
+class Scored:
+    """One token of an answer: its nats, and the likeliest ids in its place with theirs, likeliest first."""
+
+    nats: float
+    top: tuple[tuple[int, float], ...]
+
+
+@dataclass(frozen=True)
 class Scores:
-    """The nats of a Score's answers; or an error."""
+    """The nats of a Score's answers, and their tokens if they were asked for; or an error."""
 
     request: int
     nats: tuple[float, ...]
     error: str = ""
+    tokens: tuple[tuple[Scored, ...], ...] = ()
 
 
 @dataclass(frozen=True)

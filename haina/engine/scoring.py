@@ -12,10 +12,11 @@ import numpy as np
 
 from haina.engine.line import Branches, Line
 from haina.engine.pages import first_key
-from haina.engine.request import Embed, Event, Score, Scores, Vector
+from haina.engine.request import Embed, Event, Score, Scored, Scores, Vector
 from haina.engine.sampling import log_sum_exp, not_a_number
 
 ANSWERS_AT_ONCE = 16  # of one job, in one step
+Ranked = tuple[tuple[int, float], ...]  # ids with their nats, likeliest first
 
 
 class Scoring:
@@ -27,6 +28,7 @@ class Scoring:
         self.lines = [self.prompt]
         self.prompt_tokens = len(asked.prompt)
         self.nats = [np.zeros(len(answer)) for answer in asked.answers]  # of each token
+        self.tops: list[dict[int, Ranked]] = [{} for _ in asked.answers]  # by place
         self._answer: dict[Line, int] = {}  # the lines being read
         self._waiting = deque(i for i, answer in enumerate(asked.answers) if len(answer) > 1)
         self.most_lines = 1 + min(ANSWERS_AT_ONCE, len(self._waiting))
@@ -51,12 +53,23 @@ class Scoring:
         if line is self.prompt:
             for row in rows:
                 total = log_z(row)
-                for answer, nats in zip(self.asked.answers, self.nats, strict=True):
-                    nats[:1] = row[list(answer[:1])] - total
+                for i, answer in enumerate(self.asked.answers):
+                    self.nats[i][:1] = row[list(answer[:1])] - total
+                    self._rank(i, 0, row, total)
         else:
             self._note(line, rows)
         self.done = not (self.prompt.unfed or self._waiting or self._answer)
-        return [Scores(self.number, tuple(float(nats.sum()) for nats in self.nats))] if self.done else []
+        return [self._scores()] if self.done else []
+
+    def _scores(self) -> Scores:
+        sums = tuple(float(nats.sum()) for nats in self.nats)
+        if self.asked.top_logprobs is None:
+            return Scores(self.number, sums)
+        tokens = (
+            tuple(Scored(float(value), tops.get(t, ())) for t, value in enumerate(nats))
+            for nats, tops in zip(self.nats, self.tops, strict=True)
+        )
+        return Scores(self.number, sums, tokens=tuple(tokens))
 
     def failed(self, error: str) -> Sequence[Event]:
         self.done = True
@@ -66,11 +79,20 @@ class Scoring:
         i = self._answer[line]
         first = line.fed - len(rows) - self.prompt_tokens + 1  # index of the token after the first row
         for t, row in enumerate(rows, start=first):
-            self.nats[i][t] = row[self.asked.answers[i][t]] - log_z(row)
+            total = log_z(row)
+            self.nats[i][t] = row[self.asked.answers[i][t]] - total
+            self._rank(i, t, row, total)
         if line.unfed == 0:
             self.lines.remove(line)
             del self._answer[line]
             self.branches.release(line)
+
+    def _rank(self, i: int, t: int, row: np.ndarray, total: float) -> None:
+        """The likeliest ids in the place of token `t` of answer `i`."""
+        if most := self.asked.top_logprobs:
+            ids = np.argpartition(row, -most)[-most:]
+            ids = ids[np.argsort(-row[ids], kind="stable")]
+            self.tops[i][t] = tuple((int(id), float(row[id] - total)) for id in ids)
 
 
 class Embedding:

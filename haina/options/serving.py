@@ -45,6 +45,12 @@ class ServeOptions(ModelOptions):
         "浏览器访问本服务所用的域名（如经反向代理），可多次给出",
         metavar="NAME",
     )
+    allow_origin: list[str] = flag(  # noqa: RUF009
+        (),
+        "a site whose pages may ask this server (CORS), such as https://example.org; repeatable [default: none]",
+        "允许其页面跨域调用本服务的网站（CORS），如 https://example.org，可多次给出；默认无",
+        metavar="URL",
+    )
     lenient: bool = flag(
         False,
         "drop unknown fields of requests instead of refusing them, and name them in x-haina-ignored",
@@ -81,6 +87,19 @@ class ServeOptions(ModelOptions):
     )
     log: Literal["text", "json", "off"] = flag(
         "text", "a line on stderr for every request [default: text]", "每个请求在 stderr 记一行，默认 text"
+    )
+    config: str | None = flag(
+        None,
+        "a TOML file of these options and of [models]; also HAINA_SERVE_PORT=… and so on "
+        "[default: haina/serve.toml in ~/.config and /etc]",
+        "存放这些选项与 [models] 的 TOML 文件，默认为 ~/.config 与 /etc 中的 haina/serve.toml；"
+        "也可用环境变量 HAINA_SERVE_PORT=… 等",
+        metavar="FILE",
+    )
+    show_settings: bool = flag(
+        False,
+        "print the settings as such a file, with where each came from, and end",
+        "以此种文件的形式列出各项设置及其来源，随即退出",
     )
     check: bool = flag(
         False,

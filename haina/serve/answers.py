@@ -7,19 +7,18 @@ to the engine is text: the prompt's ids, stop strings, characters that are whole
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+import math
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from haina.apps import chat
 from haina.apps.chat import Settings, chat_template
 from haina.engine.constraint import Constraint
 from haina.engine.grammar import Grammars
-from haina.engine.request import Embed, Request, Token, Vector
+from haina.engine.request import Request, Score, Scored, Scores, Token
 from haina.engine.sampling import Sampling
 from haina.options.talk import ChatOptions
 from haina.serve.engine_thread import Progress
@@ -35,6 +34,9 @@ if TYPE_CHECKING:
     from haina.serve.shelf import Served
 
 UNLIMITED = 1 << 40  # tokens: no round is left out, what is too long is refused
+AT_ONCE_CHARS = 4096  # of a text: more take longer to cut into tokens than a step of a small model
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -42,15 +44,19 @@ class Question:
     """What any dialect can ask: to answer `messages` or to go on with `prompt`.
 
     `max_new_tokens` None: the model's default, and no more than the context has room for; a number that does not fit
-    is refused. `output`: None, or {"type": "json_object"}, {"type": "json_schema", "schema": …}, {"type": "regex",
-    "pattern": …}, {"type": "grammar", "grammar": …} (Lark), {"type": "choice", "choices": […]}. `tool_choice`: auto,
-    none, required, or the name of a tool. `messages` have tools, calls and results in words already (tools.in_words).
+    is refused, or `at_most` the room taken; 0 only with `echo`. `truncate`: of a conversation that is too long its
+    oldest rounds are left out. `output`: None, or {"type": "json_object"}, {"type": "json_schema", "schema": …},
+    {"type": "regex", "pattern": …}, {"type": "grammar", "grammar": …} (Lark), {"type": "choice", "choices": […]}.
+    `tool_choice`: auto, none, required, or the name of a tool. `messages` have tools, calls and results in words by
+    now (tools.in_words).
     """
 
     messages: tuple[Message, ...] = ()
     prompt: str | tuple[int, ...] = ""
     sampling: Sampling = Sampling()
     max_new_tokens: int | None = None
+    at_most: bool = False
+    truncate: bool = False
     stop: tuple[str, ...] = ()
     n: int = 1
     best_of: int | None = None
@@ -62,6 +68,11 @@ class Question:
     echo: bool = False
     tenant: str = ""
     priority: int = 0
+
+    @property
+    def length(self) -> int:
+        """Of what there is to read, in characters or ids."""
+        return len(self.prompt) + sum(len(message.content) for message in self.messages)
 
     @property
     def may_call(self) -> bool:
@@ -97,6 +108,7 @@ class Usage:
     prompt_tokens: int = 0
     cached_tokens: int = 0
     new_tokens: int = 0
+    dropped_rounds: int = 0  # of the conversation, oldest first
 
 
 class TooLong(ValueError):
@@ -122,10 +134,15 @@ def defaults(served: Served) -> Settings:
     return Settings.of(served.model.checkpoint, ChatOptions())
 
 
+async def unhurried(length: int, work: Callable[[], T]) -> T:
+    """Work on a text of so many characters: beside the loop, where it would hold up everybody's streams."""
+    return work() if length <= AT_ONCE_CHARS else await asyncio.to_thread(work)
+
+
 def prompt_ids(served: Served, question: Question) -> tuple[int, ...]:
     """The ids of the whole prompt. TooLong by far, ValueError: no conversation, or a base model's."""
     model = served.model
-    _check_length(served, [message.content for message in question.messages] or [question.prompt])
+    check_length(served, [message.content for message in question.messages] or [question.prompt])
     if question.messages:
         template = chat_template(model)
         return assemble(question.messages, model.tokenizer, template, room_tokens=UNLIMITED).ids
@@ -137,7 +154,7 @@ def text_ids(served: Served, text: str | Sequence[int]) -> tuple[int, ...]:
     return chat.text_ids(served.model, text) if isinstance(text, str) else tuple(text)
 
 
-def _check_length(served: Served, texts: Sequence[str | Sequence[int]]) -> None:
+def check_length(served: Served, texts: Sequence[str | Sequence[int]]) -> None:
     """Refuses what is too long by far before it is cut into tokens: of many megabytes that takes seconds."""
     longest = _longest_piece(served.model.tokenizer)
     least = sum(len(text) // longest if isinstance(text, str) else len(text) for text in texts)
@@ -155,19 +172,20 @@ async def answer(served: Served, question: Question, usage: Usage) -> AsyncGener
     """The pieces of all answers as they come, and before them how much of the prompt has been read.
 
     Closing the generator frees the request's pages. TooLong, ValueError: refused, before anything was said, or the
-    grammar has come to a dead end. RuntimeError: the engine has stopped.
+    grammar has come to a dead end. EngineStopped.
     """
     constraint = None
     if question.output is not None or question.may_call:
         constraint = await asyncio.to_thread(_constraint, served, question)  # may take a second
-    request = _request(served, question, constraint)
+    request = await unhurried(question.length, lambda: _request(served, question, constraint, usage))
     usage.prompt_tokens = len(request.ids)
     voices = [_Voice(served.model.tokenizer, request, question, choice) for choice in range(question.n)]
     if question.echo:
-        told = served.model.tokenizer.decode(request.ids) if question.prompt else ""
-        text = question.prompt if isinstance(question.prompt, str) else told
+        echoed = await _echo(served, request.ids, question)
         for voice in voices:
-            yield Piece(voice.choice, text)
+            yield replace(echoed, choice=voice.choice)
+    if question.max_new_tokens == 0:
+        return
     async with aclosing(served.events(request)) as events:
         async for event in events:
             if isinstance(event, Progress):
@@ -178,52 +196,57 @@ async def answer(served: Served, question: Question, usage: Usage) -> AsyncGener
                 raise ValueError(event.error)
             voice = voices[event.choice]
             if voice.ended:
-                continue  # a stop string ended it; the others go on
+                continue  # a stop string ended it in this very step
             usage.new_tokens += 1
             usage.cached_tokens = max(usage.cached_tokens, event.shared_tokens)
             for piece in voice.hear(event):
                 yield piece
             if all(voice.ended for voice in voices):
                 return
+            if voice.ended and event.finish is None:
+                served.thread.end_choice(event.request, event.choice)
 
 
-async def embed(
-    served: Served, texts: Sequence[str | tuple[int, ...]], usage: Usage, *, tenant: str = ""
-) -> np.ndarray:
-    """One vector of length 1 for each text: float32 (B, D). TooLong, ValueError: one is refused."""
-    rows = await asyncio.to_thread(lambda: [_row(served, text) for text in texts])
-    usage.prompt_tokens += sum(map(len, rows))
-    tasks = [asyncio.create_task(_vector(served, ids, tenant)) for ids in rows]
-    try:
-        return np.stack(await asyncio.gather(*tasks))
-    finally:
-        for task in tasks:
-            task.cancel()
+async def _echo(served: Served, ids: tuple[int, ...], question: Question) -> Piece:
+    """The prompt as if it had been said; of choice 0, the end of it if nothing follows."""
+    text = question.prompt if isinstance(question.prompt, str) else served.model.tokenizer.decode(ids)
+    said = await _heard(served, ids, question) if question.logprobs else ()
+    return Piece(0, text, said, finish=None if question.max_new_tokens != 0 else "length")
 
 
-def _row(served: Served, text: str | tuple[int, ...]) -> tuple[int, ...]:
-    _check_length(served, [text])
-    ids = text_ids(served, text)
-    if len(ids) > served.model.context:
-        raise TooLong(len(ids), 0, served.model.context)
-    return ids
-
-
-async def _vector(served: Served, ids: tuple[int, ...], tenant: str) -> np.ndarray:
-    async with aclosing(served.events(Embed(ids, tenant=tenant))) as events:
+async def _heard(served: Served, ids: tuple[int, ...], question: Question) -> tuple[Said, ...]:
+    """What the model would have given for each token of a prompt; nan for the first, before which there is nothing."""
+    score = Score(ids[:1], (ids[1:],), question.priority, question.tenant, question.sampling.top_logprobs)
+    async with aclosing(served.events(score)) as events:
         async for event in events:
-            if isinstance(event, Vector):
+            if isinstance(event, Scores):
                 if event.error:
                     raise ValueError(event.error)
-                return event.vector_D
-    raise AssertionError("an Embed ended without a vector")
+                return _of_prompt(served.model.tokenizer, ids, (Scored(math.nan, ()), *event.tokens[0]))
+    raise AssertionError("a Score ended without its nats")
 
 
-def _request(served: Served, question: Question, constraint: Constraint | None) -> Request:
-    model, ids = served.model, prompt_ids(served, question)
+def _of_prompt(tokenizer: Tokenizer, ids: tuple[int, ...], scored: Sequence[Scored]) -> tuple[Said, ...]:
+    said, opening = [], True
+    for id, one in zip(ids, scored, strict=True):
+        top = tuple((other, _bytes_of(tokenizer, other, opening), nats) for other, nats in one.top)
+        said.append(Said(id, _bytes_of(tokenizer, id, opening), one.nats, top))
+        _, opening = tokenizer.added_bytes(id, opening=opening)
+    return tuple(said)
+
+
+def _bytes_of(tokenizer: Tokenizer, id: int, opening: bool) -> bytes:
+    """What an id adds here; of one that is no text, how the vocabulary writes it."""
+    added, _ = tokenizer.added_bytes(id, opening=opening)
+    return added or tokenizer.piece(id).encode()
+
+
+def _request(served: Served, question: Question, constraint: Constraint | None, usage: Usage) -> Request:
+    model, ids = served.model, _prompt(served, question, usage)
     asked, room = question.max_new_tokens, model.context - len(ids)
-    if (asked or 1) > room:
-        raise TooLong(len(ids), asked or 0, model.context)
+    least = 1 if asked is None or question.at_most else asked
+    if least > room:
+        raise TooLong(len(ids), asked if asked and not question.at_most else 0, model.context)
     stop_ids = frozenset(eos_ids(model.checkpoint.generation, model.tokenizer.eos_id))
     banned_ids: frozenset[int] = frozenset()
     if question.messages:
@@ -231,7 +254,7 @@ def _request(served: Served, question: Question, constraint: Constraint | None) 
         banned_ids = model.unspeakable_ids - stop_ids
     return Request(
         ids,
-        max_new_tokens=min(defaults(served).max_new_tokens, room) if asked is None else asked,
+        max_new_tokens=min(defaults(served).max_new_tokens if asked is None else asked, room),
         sampling=question.sampling,
         stop_ids=stop_ids,
         banned_ids=banned_ids,
@@ -241,6 +264,22 @@ def _request(served: Served, question: Question, constraint: Constraint | None) 
         tenant=question.tenant,
         priority=question.priority,
     )
+
+
+def _prompt(served: Served, question: Question, usage: Usage) -> tuple[int, ...]:
+    """As prompt_ids; where the question allows it, without the oldest rounds, as `haina chat` leaves them out.
+
+    Then the answer has its room, half of the context at most. ValueError: the newest round does not fit by itself.
+    """
+    model = served.model
+    if not (question.truncate and question.messages):
+        return prompt_ids(served, question)
+    check_length(served, [question.messages[-1].content])
+    longest = defaults(served).max_new_tokens if question.max_new_tokens is None else question.max_new_tokens
+    room = max(model.context - longest, model.context // 2)
+    prompt = assemble(question.messages, model.tokenizer, chat_template(model), room_tokens=room)
+    usage.dropped_rounds = prompt.dropped_rounds
+    return prompt.ids
 
 
 def _constraint(served: Served, question: Question) -> Constraint:
@@ -342,10 +381,6 @@ class _Voice:
         return max((stop for stop in self._question.stop if rest.startswith(stop)), key=len)
 
     def _said(self, token: Token) -> Said:
-        top = tuple((id, self._bytes_of(id), nats) for id, nats in token.top)
-        return Said(token.id, self._bytes_of(token.id), token.logprob_nats, top)
-
-    def _bytes_of(self, id: int) -> bytes:
-        """What an id adds here; of one that is no text, how the vocabulary writes it."""
-        added, _ = self._tokenizer.added_bytes(id, opening=self._opening)
-        return added or self._tokenizer.piece(id).encode()
+        tokenizer, opening = self._tokenizer, self._opening
+        top = tuple((id, _bytes_of(tokenizer, id, opening), nats) for id, nats in token.top)
+        return Said(token.id, _bytes_of(tokenizer, token.id, opening), token.logprob_nats, top)

@@ -18,7 +18,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
 from haina.engine.sampling import Sampling
-from haina.serve.answers import Piece, Question, TooLong, Usage, answer, defaults, prompt_ids
+from haina.serve.answers import Piece, Question, Usage, answer, defaults, prompt_ids, unhurried
 from haina.serve.anthropic_schema import (
     AnthropicMessage,
     AnyChoice,
@@ -67,6 +67,7 @@ def question_of(body: CountTokensBody, sampling: Sampling) -> Question:
         question,
         sampling=replace(sampling, **given),
         max_new_tokens=body.max_tokens,
+        at_most=True,
         stop=body.stop_sequences,
     )
 
@@ -263,7 +264,7 @@ def routes(shelf: Shelf, *, lenient: bool) -> APIRouter:
         tenant = tenant_of(request.scope)
         events = await unless_gone(request, begun(_events(shelf, body, tenant)))
         if body.stream:
-            return Stream(sent(events))
+            return Stream(sent(events), failed)
         said = await unless_gone(request, all_of(events))
         return JSONResponse(put_together(event for event in said if not isinstance(event, Progress)))
 
@@ -273,7 +274,9 @@ def routes(shelf: Shelf, *, lenient: bool) -> APIRouter:
         body = await read(request, CountTokensBody, lenient=lenient)
         with told():
             async with shelf.lend(body.model) as served:
-                return JSONResponse({"input_tokens": len(prompt_ids(served, question_of(body, Sampling())))})
+                question = question_of(body, Sampling())
+                ids = await unhurried(question.length, lambda: prompt_ids(served, question))
+                return JSONResponse({"input_tokens": len(ids)})
 
     return router
 
@@ -288,34 +291,30 @@ async def _events(shelf: Shelf, body: MessagesBody, tenant: str) -> AsyncGenerat
     with told():
         async with shelf.lend(body.model) as served:
             question = replace(question_of(body, defaults(served).sampling), tenant=tenant)
-            try:
-                items = await begun(answer(served, question, usage))
-            except TooLong as long:
-                room = long.context - long.prompt_tokens
-                if room < 1:
-                    raise
-                events.at_limit = "model_context_window_exceeded"
-                items = await begun(answer(served, replace(question, max_new_tokens=room), usage))
-            async with aclosing(items) as pieces:
+            async with aclosing(answer(served, question, usage)) as pieces:
                 async for piece in pieces:
                     if isinstance(piece, Progress):
                         yield piece
                         continue
                     if start:
                         start = False
+                        if usage.prompt_tokens + body.max_tokens > served.model.context:
+                            events.at_limit = "model_context_window_exceeded"
                         yield events.start()
                     for event in events.of(piece):
                         yield event
 
 
 async def sent(events: AsyncGenerator[Event | Progress, None]) -> AsyncGenerator[bytes, None]:
-    """Events as they go out, comments while the prompt is read; an error in the middle is the last one."""
+    """Events as they go out, comments while the prompt is read."""
     comments = Comments()
     async with aclosing(events):
-        try:
-            async for event in events:
-                part = comments.of(event) if isinstance(event, Progress) else data(event, event["type"])
-                if part:
-                    yield part
-        except ApiError as error:
-            yield data(shaped(PATH, error), "error")
+        async for event in events:
+            part = comments.of(event) if isinstance(event, Progress) else data(event, event["type"])
+            if part:
+                yield part
+
+
+def failed(error: ApiError) -> bytes:
+    """How a stream says that it cannot go on."""
+    return data(shaped(PATH, error), "error")

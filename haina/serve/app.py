@@ -5,11 +5,12 @@ What stands around it (keys, limits, logs) is put there by serve/run.py. It does
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import cache
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.openapi.utils import get_openapi
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -19,28 +20,35 @@ from haina.options.serving import ServeOptions
 from haina.serve import (
     anthropic,
     completions,
+    models,
     ollama,
     ollama_models,
     openai,
     page,
     responses,
-    strict,
     tokens,
 )
-from haina.serve.errors import ApiError, Kind, shaped
+from haina.serve.document import document
+from haina.serve.errors import ApiError, Kind, broken, shaped
 from haina.serve.history import History, place
 from haina.serve.shelf import Shelf
 from haina.serve.sse import ClientGone
 from haina.wording import say
 
 KINDS: dict[int, Kind] = {404: "not_found", 413: "too_large"}
-DIALECTS = (openai, completions, responses, tokens, anthropic, ollama, ollama_models)
+DIALECTS = (models, openai, completions, responses, tokens, anthropic, ollama, ollama_models)
 CLIENT_GONE = 499  # nginx's number; nobody reads it
 
 
 def create_app(shelf: Shelf, options: ServeOptions, history: History | None = None) -> FastAPI:
     """All routes over the models of a shelf. `history` holds the page's conversations; None: where it always is."""
-    app = FastAPI(title="haina 海纳", version=__version__, docs_url=None, redoc_url=None)
+
+    @asynccontextmanager
+    async def begun(app: FastAPI) -> AsyncIterator[None]:
+        shelf.begin()
+        yield
+
+    app = FastAPI(title="haina 海纳", version=__version__, docs_url=None, redoc_url=None, lifespan=begun)
     for dialect in DIALECTS:
         app.include_router(dialect.routes(shelf, lenient=options.lenient))
     app.include_router(page.routes(shelf, history or History(place())))
@@ -48,9 +56,10 @@ def create_app(shelf: Shelf, options: ServeOptions, history: History | None = No
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(ClientGone, _gone)
+    app.add_exception_handler(Exception, _broken)
     if options.lenient:
         app.add_middleware(NamesIgnored)
-    app.openapi = lambda: _document(app)  # type: ignore[method-assign]
+    app.openapi = cache(lambda: document(app, shelf.names[0]))  # type: ignore[method-assign]
     return app
 
 
@@ -76,6 +85,11 @@ def _invalid(request: Request, error: Exception) -> Response:
     return _refused(request, ApiError(400, f"{param}: {first['msg']}", param=param, code=code))
 
 
+def _broken(request: Request, error: Exception) -> Response:
+    """Nobody foresaw it. Starlette raises it again, and serve/logs.py writes it down."""
+    return _refused(request, broken(getattr(request.state, "id", "?")))
+
+
 def _gone(request: Request, error: Exception) -> Response:
     return Response(status_code=CLIENT_GONE)
 
@@ -95,12 +109,3 @@ class NamesIgnored:
             await send(message)
 
         await self._app(scope, receive, sent)
-
-
-def _document(app: FastAPI) -> dict[str, Any]:
-    """OpenAPI's, with the bodies that serve/strict.py reads."""
-    if app.openapi_schema is None:
-        document = get_openapi(title=app.title, version=app.version, routes=app.routes)
-        document.setdefault("components", {}).setdefault("schemas", {}).update(strict.schemas())
-        app.openapi_schema = document
-    return app.openapi_schema

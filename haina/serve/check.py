@@ -7,17 +7,20 @@ The tests run the same list, and it is the table of what is supported (`table`).
 from __future__ import annotations
 
 import json
+import sys
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from haina.serve import checks_openai, checks_others
 from haina.serve.checks import Target
 from haina.wording import say
 
+MARKS = ("<!-- python -m haina.serve.check docs/api.md docs/api.zh.md -->", "<!-- end -->")
 CHECKS = [*checks_openai.CHECKS, *checks_others.CHECKS]
 
 
-def table() -> str:
+def table(head: Sequence[str] = ("client", "endpoint", "checked")) -> str:
     """Markdown: what is supported, endpoint by endpoint, in the order of the checks."""
     features: dict[tuple[str, str], list[str]] = {}
     for one in CHECKS:
@@ -26,7 +29,14 @@ def table() -> str:
         f"| {dialect} | `{endpoint}` | {', '.join(names)} |"
         for (dialect, endpoint), names in features.items()
     ]
-    return "\n".join(["| client | endpoint | checked |", "|---|---|---|", *rows]) + "\n"
+    return "\n".join([f"| {' | '.join(head)} |", "|---|---|---|", *rows]) + "\n"
+
+
+def with_table(page: str) -> str:
+    """A page with the table as it is now, where MARKS are; its head stays."""
+    before, after = page.split(MARKS[0]), page.split(MARKS[1])
+    head = before[1].strip().partition("\n")[0].strip("| ").split(" | ")
+    return f"{before[0]}{MARKS[0]}\n{table(head)}{MARKS[1]}{after[1]}"
 
 
 def check_server(address: str, key: str = "none", *, told: Callable[[str], None] = print) -> int:
@@ -68,3 +78,8 @@ def _first_model(address: str, key: str) -> str:
                 f"{address}：没有可检查的服务（{error}）；请先启动：haina serve",
             )
         ) from None
+
+
+if __name__ == "__main__":  # pages whose table is to be as it is now
+    for name in sys.argv[1:]:
+        Path(name).write_text(with_table(Path(name).read_text("utf-8")), "utf-8")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import codecs
+import math
 import secrets
 import time
 from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
@@ -23,6 +24,7 @@ from haina.serve.openai import (
     contradiction,
     counts,
     events,
+    failed,
     inputs,
     nats,
     output_of,
@@ -67,7 +69,7 @@ def routes(shelf: Shelf, *, lenient: bool) -> APIRouter:
             body.n or 1,
         )
         if body.stream:
-            return Stream(events(chunks, await unless_gone(request, begun(items))))
+            return Stream(events(chunks, await unless_gone(request, begun(items))), failed)
         return JSONResponse(await unless_gone(request, _whole(chunks, items)))
 
     return router
@@ -75,9 +77,9 @@ def routes(shelf: Shelf, *, lenient: bool) -> APIRouter:
 
 def _check(body: CompletionBody) -> None:
     check_stream(body)
-    if body.echo and body.logprobs is not None:
-        text = "echo together with logprobs is not supported; leave out one of them"
-        raise contradiction("echo", text, "不支持 echo 与 logprobs 同用；请去掉其一")
+    if body.max_tokens == 0 and not body.echo:
+        text = "max_tokens is 0, so there would be no answer; raise it, or add echo: true"
+        raise contradiction("max_tokens", text, "max_tokens 为 0，不会有任何回答；请调大，或加上 echo: true")
     if body.best_of is not None and body.best_of < (body.n or 1):
         raise contradiction("best_of", "best_of is less than n", "best_of 小于 n")
     if body.best_of is not None and body.best_of > (body.n or 1) and body.stream:
@@ -201,9 +203,10 @@ class OldLogprobs:
         }
         for one in said:
             told["tokens"].append(_shown(one.text_bytes))
-            told["token_logprobs"].append(nats(one.nats))
+            first = math.isnan(one.nats)  # of an echoed prompt: there is nothing before it
+            told["token_logprobs"].append(None if first else nats(one.nats))
             top = {_shown(text): nats(value) for _, text, value in one.top}
-            told["top_logprobs"].append({_shown(one.text_bytes): nats(one.nats)} | top)
+            told["top_logprobs"].append(None if first else {_shown(one.text_bytes): nats(one.nats)} | top)
             told["text_offset"].append(self._offset)
             self._offset += len(self._utf8.decode(one.text_bytes))
         return told

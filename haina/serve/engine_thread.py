@@ -1,7 +1,7 @@
 """EngineThread: an engine on a thread of its own, with a face for asyncio. The only place where the two meet.
 
 The engine is synchronous; HTTP is not. Requests, cancellations and questions go in by one queue, and are done between
-two steps; events go out to the loop that waits for them, all of a step in one call. It does not know HTTP or text.
+two steps; events go out to the loops that wait for them, all of a step in one call. It does not know HTTP or text.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
 
 from haina.engine.engine import Engine
@@ -23,6 +23,13 @@ class Progress:
 
     done: int
     total: int
+
+
+class EngineStopped(RuntimeError):
+    """The thread has ended, and whatever it served with it."""
+
+    def __init__(self) -> None:
+        super().__init__(say("the engine has stopped; start the server again", "引擎已停止；请重新启动服务"))
 
 
 class Ended:
@@ -43,7 +50,7 @@ class _Stream:
 
 
 class EngineThread:
-    """`events` from any task of any loop, `close` once. When the thread ends, requests end with a RuntimeError."""
+    """`events` from any task of any loop, `close` once. When the thread ends, requests end with EngineStopped."""
 
     def __init__(self, engine: Engine):
         self.engine = engine
@@ -58,11 +65,11 @@ class EngineThread:
     async def events(self, asked: Asked) -> AsyncGenerator[Event | Progress, None]:
         """What a request gives, until it ends. Whoever stops listening cancels it.
 
-        ValueError: it was refused. RuntimeError: the engine has stopped.
+        ValueError: it was refused. EngineStopped.
         """
         stream = _Stream(asked, asyncio.get_running_loop())
         if not self._order(lambda: self._begin(stream)):
-            raise _stopped()
+            raise EngineStopped
         try:
             while not isinstance(said := await stream.said.get(), Ended):
                 if isinstance(said, Exception):
@@ -70,6 +77,10 @@ class EngineThread:
                 yield said
         finally:
             self._order(lambda: self._forget(stream))
+
+    def end_choice(self, number: int, choice: int) -> None:
+        """Nobody needs more of this answer: before the next step its pages are free. The request's others go on."""
+        self._order(lambda: self._end_choice(number, choice))
 
     def close(self) -> None:
         """End the thread after the step it is in."""
@@ -95,8 +106,7 @@ class EngineThread:
             while not self._orders.empty():  # requests that came too late
                 if order := self._orders.get():
                     order()
-            for stream in self._streams.values():
-                _put(stream, [_stopped()])
+            _deliver([(stream, [EngineStopped()]) for stream in self._streams.values()])
 
     def _obey(self) -> bool:
         """Do all that was ordered; sleep while there is nothing to do. False: the end."""
@@ -113,7 +123,7 @@ class EngineThread:
         try:
             stream.number = self.engine.add(stream.asked)
         except ValueError as error:
-            _put(stream, [error])
+            _deliver([(stream, [error])])
             return
         self._streams[stream.number] = stream
         self._reading.add(stream.number)
@@ -125,6 +135,12 @@ class EngineThread:
             self._reading.discard(stream.number)
             self.engine.cancel(stream.number)
 
+    def _end_choice(self, number: int, choice: int) -> None:
+        if number in self._streams:
+            self.engine.cancel(number, choice)
+            if not self.engine.serves(number):  # it was the last one
+                self._tell_all({number: []})
+
     def _tell(self, events: list[Event]) -> None:
         said: dict[int, list[Said]] = {}
         for event in events:
@@ -132,30 +148,37 @@ class EngineThread:
         self._reading -= said.keys()
         for number in self._reading:
             said[number] = [Progress(*self.engine.prefilled(number))]
+        self._tell_all(said)
+
+    def _tell_all(self, said: dict[int, list[Said]]) -> None:
+        """What each request hears; of one that is over, the end, too. Those who have left hear nothing."""
+        heard: list[tuple[_Stream, list[Said]]] = []
         for number, items in said.items():
-            stream = self._streams.get(number)
-            if stream is None:
-                continue  # it has left
-            if not self.engine.serves(number):
-                items.append(Ended())
-                del self._streams[number]
-            if not _put(stream, items):
-                self._forget(stream)
+            if stream := self._streams.get(number):
+                if not self.engine.serves(number):
+                    items.append(Ended())
+                    del self._streams[number]
+                heard.append((stream, items))
+        for stream in _deliver(heard):
+            self._forget(stream)
 
 
-def _put(stream: _Stream, items: list[Said]) -> bool:
-    """Whether there was still a loop to hear it."""
+def _deliver(heard: Sequence[tuple[_Stream, list[Said]]]) -> list[_Stream]:
+    """Wakes each loop once, whoever of its tasks it is for. The streams whose loop is closed."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[_Stream, list[Said]]]] = {}
+    for stream, items in heard:
+        by_loop.setdefault(stream.loop, []).append((stream, items))
+    gone: list[_Stream] = []
+    for loop, theirs in by_loop.items():
+        try:
+            loop.call_soon_threadsafe(_put, theirs)
+        except RuntimeError:  # it is closed
+            gone += [stream for stream, _ in theirs]
+    return gone
 
-    def deliver() -> None:
+
+def _put(heard: Sequence[tuple[_Stream, list[Said]]]) -> None:
+    """On the loop: each stream's items into its queue."""
+    for stream, items in heard:
         for item in items:
             stream.said.put_nowait(item)
-
-    try:
-        stream.loop.call_soon_threadsafe(deliver)
-    except RuntimeError:  # it is closed
-        return False
-    return True
-
-
-def _stopped() -> RuntimeError:
-    return RuntimeError(say("the engine has stopped; start the server again", "引擎已停止；请重新启动服务"))

@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from haina.serve.answers import TooLong
+from haina.serve.engine_thread import EngineStopped
 from haina.serve.shelf import NotLoaded, UnknownModel
+from haina.wording import say
 
 Kind = Literal[
     "invalid_request",
@@ -42,7 +44,7 @@ class ApiError(Exception):
         return self.message
 
 
-def of(error: ValueError | LookupError | RuntimeError, prompt: str = "messages") -> ApiError:
+def of(error: ValueError | UnknownModel | NotLoaded | EngineStopped, prompt: str = "messages") -> ApiError:
     """What a caller is told of an error of serve/answers.py or serve/shelf.py; `prompt` is the field it came in."""
     match error:
         case TooLong():
@@ -51,17 +53,26 @@ def of(error: ValueError | LookupError | RuntimeError, prompt: str = "messages")
             return ApiError(404, str(error), "not_found", param="model", code="model_not_found")
         case NotLoaded():
             return ApiError(503, str(error), "overloaded", code="model_not_loaded", headers=_retry())
-        case RuntimeError():
+        case EngineStopped():
             return ApiError(503, str(error), "overloaded", code="engine_stopped", headers=_retry())
     return ApiError(400, str(error), code="invalid_value")
 
 
+def broken(number: str) -> ApiError:
+    """Our own fault; the log says more under this number."""
+    text = say(f"something went wrong here; the log has it as {number}", f"服务出错；日志编号 {number}")
+    return ApiError(500, text, "api", code="internal_error")
+
+
 @contextmanager
 def told(prompt: str = "messages") -> Iterator[None]:
-    """Around what a caller's request can make fail: any such error becomes an ApiError."""
+    """Around what a caller's request can make fail: any such error becomes an ApiError.
+
+    What nobody foresaw passes: serve/logs.py makes a 500 of it, and serve/sse.py the end of a stream.
+    """
     try:
         yield
-    except (ValueError, UnknownModel, RuntimeError) as error:
+    except (ValueError, UnknownModel, NotLoaded, EngineStopped) as error:
         raise of(error, prompt) from error
 
 

@@ -6,9 +6,11 @@ text. They are answered without the application, so that a busy one does not loo
 
 from __future__ import annotations
 
-from haina.serve.asgi import App, Receive, Scope, Send, answer, answer_json
+from haina.serve.asgi import App, Receive, Scope, Send, answer, answer_json, refuse
+from haina.serve.errors import ApiError
 from haina.serve.metrics import Metrics
 from haina.serve.shelf import Shelf
+from haina.wording import say
 
 HEALTH = ("/healthz", "/health", "/readyz")  # need no key: they tell nothing
 
@@ -21,14 +23,15 @@ class Health:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope.get("path")
-        if scope["type"] != "http" or scope["method"] not in ("GET", "HEAD"):
+        if scope["type"] != "http" or path not in (*HEALTH, "/metrics"):
             await self._app(scope, receive, send)
+        elif scope["method"] not in ("GET", "HEAD"):
+            message = say(f"{scope['method']} {path}: only GET", f"{scope['method']} {path}：只支持 GET")
+            await refuse(scope, send, ApiError(405, message, headers={"allow": "GET, HEAD"}))
         elif path in HEALTH:
             await self._health(send, ready=path == "/readyz")
-        elif path == "/metrics":
-            await answer(send, 200, self._metrics.text(self._shelf), self._metrics.kind)
         else:
-            await self._app(scope, receive, send)
+            await answer(send, 200, self._metrics.text(self._shelf), self._metrics.kind)
 
     async def _health(self, send: Send, *, ready: bool) -> None:
         if any(not served.thread.alive for served in self._shelf.loaded):

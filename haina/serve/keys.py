@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from haina.serve.asgi import App, Receive, Scope, Send, header, refuse
+from haina.serve.asgi import App, Receive, Scope, Send, counted, header, refuse
 from haina.serve.errors import ApiError
 from haina.serve.logs import Log, about
 from haina.wording import say
@@ -181,10 +181,7 @@ class Keyed:
             await _too_much(scope, send, key, wait_s)
             return
         self._at_once[key.name] += 1
-        try:
-            await self._app(scope, receive, send)
-        finally:
-            self._at_once[key.name] -= 1
+        await counted(self._app, scope, receive, send, lambda: self._at_once.subtract([key.name]))
 
     async def _unknown(self, scope: Scope, send: Send, given: bool) -> None:
         message = (

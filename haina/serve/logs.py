@@ -18,9 +18,8 @@ from contextvars import ContextVar
 from typing import Any, Literal, TextIO
 
 from haina.apps.screen import one_line
-from haina.serve.asgi import App, Message, Receive, Scope, Send, header, refuse
-from haina.serve.errors import ApiError
-from haina.wording import say
+from haina.serve.asgi import App, Message, Receive, Scope, Send, end_stream, header, refuse
+from haina.serve.errors import broken
 
 _PLAIN_ID = re.compile(r"[\w.-]{1,128}", re.ASCII)
 
@@ -82,11 +81,12 @@ class Logged:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        began, status = time.perf_counter(), 0
+        began, status, ended = time.perf_counter(), 0, False
         number = _request_id(scope)
         line: dict[str, Any] = {}
         asked = bytearray()
         about.set(line)
+        scope.setdefault("state", {})["id"] = number
 
         async def heard() -> Message:
             message = await receive()
@@ -95,7 +95,8 @@ class Logged:
             return message
 
         async def sent(message: Message) -> None:
-            nonlocal status
+            nonlocal status, ended
+            ended = message["type"] == "http.response.body" and not message.get("more_body")
             if message["type"] == "http.response.start":
                 status = message["status"]
                 ids = [(b"x-request-id", number.encode()), (b"request-id", number.encode())]
@@ -107,11 +108,8 @@ class Logged:
         except Exception as error:
             trace = "".join(traceback.format_exception(error))
             self._log.write("error", id=number, path=scope["path"], trace=trace)
-            if not status:  # half an answer just ends, without its end, and the server closes the line
-                reason = say(
-                    f"something went wrong here; the log has it as {number}", f"服务出错；日志编号 {number}"
-                )
-                await refuse(scope, sent, ApiError(500, reason, "api"))
+            if not ended:
+                await (end_stream if status else refuse)(scope, sent, broken(number))
         finally:
             if status != 200 or scope["path"] not in self._quiet:
                 self._write(scope, status, time.perf_counter() - began, number, line, asked)

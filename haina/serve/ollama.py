@@ -22,13 +22,12 @@ import numpy as np
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
-from haina.apps.chat import chat_template
 from haina.engine.sampling import Sampling
-from haina.serve.answers import Question, Usage, answer, defaults, embed, prompt_ids, text_ids
+from haina.serve.answers import UNLIMITED, Question, Usage, answer, defaults, text_ids, unhurried
 from haina.serve.asgi import tenant_of
 from haina.serve.engine_thread import Progress
 from haina.serve.errors import ApiError, told
-from haina.serve.ollama_lines import Clock, Line, Lines, line, put_together
+from haina.serve.ollama_lines import Clock, Line, Lines, failed, line, put_together
 from haina.serve.ollama_models import name_of
 from haina.serve.ollama_schema import (
     AnswerBody,
@@ -44,7 +43,7 @@ from haina.serve.shelf import Served, Shelf
 from haina.serve.sse import Stream, all_of, begun, unless_gone
 from haina.serve.strict import documented, read
 from haina.serve.tools import Tool, Turn, in_words
-from haina.text.messages import assemble
+from haina.serve.vectors import embed
 from haina.wording import say
 
 _SAMPLING = {
@@ -90,11 +89,17 @@ def _question(body: AnswerBody, sampling: Sampling) -> Question:
     options = body.options or OllamaOptions()
     return Question(
         sampling=_sampling(options, sampling, body.top_logprobs),
-        max_new_tokens=options.num_predict if (options.num_predict or 0) > 0 else None,
+        max_new_tokens=_longest(options.num_predict),
+        at_most=options.num_predict is not None and options.num_predict < 1,
         stop=(options.stop,) if isinstance(options.stop, str) else options.stop,
         output=_output(body.format),
         logprobs=body.logprobs,
     )
+
+
+def _longest(num_predict: int | None) -> int | None:
+    """Tokens; 0 and less ask for all the room."""
+    return UNLIMITED if num_predict is not None and num_predict < 1 else num_predict
 
 
 def _sampling(options: OllamaOptions, sampling: Sampling, top_logprobs: int) -> Sampling:
@@ -151,7 +156,7 @@ async def _answered(request: Request, shelf: Shelf, body: ChatBody | GenerateBod
     tenant = tenant_of(request.scope)
     lines = await unless_gone(request, begun(_lines(shelf, body, tenant)))
     if body.stream:
-        return Stream(sent(lines), media_type="application/x-ndjson")
+        return Stream(sent(lines), failed, media_type="application/x-ndjson")
     return JSONResponse(put_together(await unless_gone(request, all_of(lines))))
 
 
@@ -170,8 +175,8 @@ async def _lines(shelf: Shelf, body: ChatBody | GenerateBody, tenant: str) -> As
             if empty:
                 yield lines.last("load")
                 return
-            question, lines.dropped_rounds = _asked(served, body)
-            async with aclosing(answer(served, replace(question, tenant=tenant), usage)) as pieces:
+            question = replace(_asked(served, body), tenant=tenant)
+            async with aclosing(answer(served, question, usage)) as pieces:
                 async for piece in pieces:
                     if isinstance(piece, Progress):
                         yield lines.reading(piece.done, piece.total)
@@ -182,12 +187,8 @@ async def _lines(shelf: Shelf, body: ChatBody | GenerateBody, tenant: str) -> As
             await shelf.unload(name)
 
 
-def _asked(served: Served, body: ChatBody | GenerateBody) -> tuple[Question, int]:
-    """The question in the context that there is, and how many of the oldest rounds it leaves out.
-
-    `num_predict` 0 and less ask for all the room.
-    """
-    dropped = 0
+def _asked(served: Served, body: ChatBody | GenerateBody) -> Question:
+    """ApiError: more context than there is, or fields that contradict each other."""
     sampling, options = defaults(served).sampling, body.options or OllamaOptions()
     context = served.model.context
     if (options.num_ctx or 0) > context:
@@ -202,29 +203,8 @@ def _asked(served: Served, body: ChatBody | GenerateBody) -> tuple[Question, int
         message = say("top_logprobs needs logprobs: true", "top_logprobs 需要 logprobs: true")
         raise ApiError(400, message, param="top_logprobs", code="invalid_value")
     if isinstance(body, ChatBody):
-        question = chat_question(body, sampling)
-        if body.truncate:
-            question, dropped = _fitting(served, question)
-    else:
-        question = generate_question(body, sampling, chats=served.model.template is not None)
-    if options.num_predict is not None and options.num_predict <= 0:
-        room = context - len(prompt_ids(served, question))
-        question = replace(question, max_new_tokens=max(room, 1))
-    return question, dropped
-
-
-def _fitting(served: Served, question: Question) -> tuple[Question, int]:
-    """Without the oldest rounds, as `haina chat` leaves them out: the answer has its room, half of the context at most.
-
-    ValueError: the newest round does not fit by itself.
-    """
-    model, messages = served.model, question.messages
-    longest = question.max_new_tokens or defaults(served).max_new_tokens
-    room = max(model.context - longest, model.context // 2)
-    dropped = assemble(messages, model.tokenizer, chat_template(model), room_tokens=room).dropped_rounds
-    first = int(messages[0].role == "system")
-    begins = [at for at in range(first, len(messages)) if at == first or messages[at].role == "user"]
-    return replace(question, messages=messages[:first] + messages[begins[dropped] :]), dropped
+        return replace(chat_question(body, sampling), truncate=bool(body.truncate))
+    return generate_question(body, sampling, chats=served.model.template is not None)
 
 
 def unloads(body: KeptBody) -> bool:
@@ -233,13 +213,10 @@ def unloads(body: KeptBody) -> bool:
 
 
 async def sent(lines: AsyncGenerator[Line, None]) -> AsyncGenerator[bytes, None]:
-    """Lines as they go out; an error in the middle is the last one."""
+    """Lines as they go out."""
     async with aclosing(lines):
-        try:
-            async for made in lines:
-                yield line(made)
-        except ApiError as error:
-            yield line({"error": error.message})
+        async for made in lines:
+            yield line(made)
 
 
 async def _embedded(shelf: Shelf, body: EmbedBody, tenant: str) -> dict[str, Any]:
@@ -249,31 +226,16 @@ async def _embedded(shelf: Shelf, body: EmbedBody, tenant: str) -> dict[str, Any
     with told():
         async with shelf.lend(name) as served:
             clock.loaded = time.perf_counter_ns()
-            context, rows = served.model.context, [text_ids(served, text) for text in texts]
+            context, length = served.model.context, sum(map(len, texts))
+            rows = await unhurried(length, lambda: [text_ids(served, text) for text in texts])
             long = [at for at, ids in enumerate(rows) if len(ids) > context] if body.truncate else []
             for at in long:
                 rows[at] = rows[at][:context]
             vectors = np.zeros((0, 0))
             if rows:
-                vectors = _shortened(await embed(served, rows, usage, tenant=tenant), body.dimensions)
+                vectors = await embed(served, rows, usage, tenant=tenant, dimensions=body.dimensions)
         if unloads(body):
             await shelf.unload(name)
     durations = clock.durations(usage)
     kept = {key: durations[key] for key in ("total_duration", "load_duration", "prompt_eval_count")}
     return {"model": name, "embeddings": vectors.tolist(), **kept} | ({"truncated": long} if long else {})
-
-
-def _shortened(vectors_BD: np.ndarray, dimensions: int | None) -> np.ndarray:
-    """The first so many numbers of each vector, its length 1 again. ValueError: there are not so many."""
-    if dimensions is None:
-        return vectors_BD
-    if dimensions > vectors_BD.shape[1]:
-        raise ValueError(
-            say(
-                f"dimensions is {dimensions}, and this model's vectors have {vectors_BD.shape[1]}; ask for fewer",
-                f"dimensions 为 {dimensions}，而此模型的向量只有 {vectors_BD.shape[1]} 维；请调小",
-            )
-        )
-    short_BD = vectors_BD[:, :dimensions]
-    unit_BD: np.ndarray = short_BD / np.linalg.norm(short_BD, axis=1, keepdims=True)
-    return unit_BD

@@ -13,6 +13,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from haina.serve.answers import Piece, Said, Usage
+from haina.serve.errors import ApiError
 from haina.serve.sse import compact
 from haina.serve.tools import Call
 
@@ -50,7 +51,6 @@ class Lines:
     def __init__(self, model: str, usage: Usage, clock: Clock, *, chat: bool):
         self._model, self._usage, self._clock, self._chat = model, usage, clock, chat
         self._call: Call | None = None  # that is being written
-        self.dropped_rounds = 0  # of the conversation; named in the last line
 
     def of(self, piece: Piece) -> Iterator[Line]:
         """What a piece adds; with its `finish` the answer ends."""
@@ -62,7 +62,8 @@ class Lines:
             yield self.last(DONE_REASONS[piece.finish])
 
     def last(self, reason: str) -> Line:
-        dropped = {"dropped_rounds": self.dropped_rounds} if self.dropped_rounds else {}
+        rounds = self._usage.dropped_rounds
+        dropped = {"dropped_rounds": rounds} if rounds else {}
         end = self._line("", done=True) | {"done_reason": reason}
         return end | self._clock.durations(self._usage) | dropped
 
@@ -152,3 +153,8 @@ def now() -> str:
 def line(value: dict[str, Any]) -> bytes:
     """A line of a stream. Python's client takes what Unicode calls a line's end for one, so none is written."""
     return compact(value).translate(_BREAKS).encode() + b"\n"
+
+
+def failed(error: ApiError) -> bytes:
+    """How a stream says that it cannot go on."""
+    return line({"error": error.message})

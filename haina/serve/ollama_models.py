@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import AsyncGenerator
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -22,14 +22,14 @@ from haina.apps.show import describe
 from haina.checkpoint.checkpoint import Checkpoint
 from haina.engine.sampling import Sampling
 from haina.serve.errors import ApiError, told
-from haina.serve.ollama_lines import line
+from haina.serve.ollama_lines import failed, line
 from haina.serve.ollama_schema import ModelBody, PullBody, ShowBody
 from haina.serve.shelf import Served, Shelf
 from haina.serve.sse import Stream
 from haina.serve.strict import documented, read
 from haina.wording import say
 
-NEVER = "9999-12-31T23:59:59Z"  # when a loaded model is unloaded, as far as a client can know
+NEVER = "9999-12-31T23:59:59Z"  # when a model goes that stays: clients parse a time
 REFUSED = ("push", "create", "copy", "delete")
 _PARAMETERS = {"repetition_penalty": "repeat_penalty"}
 _SHAPE = {
@@ -68,7 +68,9 @@ def routes(shelf: Shelf, *, lenient: bool) -> APIRouter:
     @router.get("/api/ps")
     async def ps() -> dict[str, Any]:
         """What is in memory."""
-        return {"models": [await _entry(shelf, served.name) | _running(served) for served in shelf.loaded]}
+        return {
+            "models": [await _entry(shelf, served.name) | _running(shelf, served) for served in shelf.loaded]
+        }
 
     @router.post("/api/show", openapi_extra=documented(ShowBody))
     async def show(request: Request) -> dict[str, Any]:
@@ -85,7 +87,9 @@ def routes(shelf: Shelf, *, lenient: bool) -> APIRouter:
             raise _no_changes(f"pull {name}", f"haina pull {name}")
         done = {"status": "success"}
         return (
-            Stream(_one(line(done)), media_type="application/x-ndjson") if body.stream else JSONResponse(done)
+            Stream(_one(line(done)), failed, media_type="application/x-ndjson")
+            if body.stream
+            else JSONResponse(done)
         )
 
     for verb in REFUSED:
@@ -132,16 +136,22 @@ async def _entry(shelf: Shelf, name: str) -> dict[str, Any]:
     }
 
 
-def _running(served: Served) -> dict[str, Any]:
+def _running(shelf: Shelf, served: Served) -> dict[str, Any]:
     record = _record(served.model.checkpoint.folder)
     memory = record["memory"]["bytes_as_stored"]
     on_cpu = served.model.device in ("cpu", "torch")
     return {
-        "expires_at": NEVER,
+        "expires_at": _expires(shelf.idle_s(served.name)),
         "size": memory,
         "size_vram": 0 if on_cpu else memory,
         "context_length": served.model.context,
     }
+
+
+def _expires(idle_s: float | None) -> str:
+    if idle_s is None:
+        return NEVER
+    return (datetime.now(timezone.utc) + timedelta(seconds=idle_s)).isoformat().replace("+00:00", "Z")
 
 
 @lru_cache(64)

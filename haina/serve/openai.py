@@ -1,4 +1,4 @@
-"""OpenAI's dialect: chat completions, models, embeddings. Others: completions.py, responses.py.
+"""OpenAI's dialect: chat completions, embeddings. Others: completions.py, responses.py, models.py.
 
 Pure functions take a body to a Question and Pieces to chunks; an answer in one part is the chunks put together. It
 does not know how an answer is made. Formats: openai-python 3.54 (types/), OpenAI's API reference.
@@ -20,7 +20,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
 from haina.engine.sampling import Sampling
-from haina.serve.answers import Piece, Question, Said, Usage, answer, defaults, embed
+from haina.serve.answers import Piece, Question, Said, Usage, answer, defaults
 from haina.serve.asgi import tenant_of
 from haina.serve.engine_thread import Progress
 from haina.serve.errors import ApiError, shaped, told
@@ -42,6 +42,7 @@ from haina.serve.shelf import Served, Shelf
 from haina.serve.sse import Comments, Stream, begun, data, unless_gone
 from haina.serve.strict import documented, read
 from haina.serve.tools import Tool, Turn, in_words
+from haina.serve.vectors import embed
 from haina.wording import say
 
 LEAST_NATS = -9999.0  # OpenAI's number for what cannot be: JSON has no infinity
@@ -53,7 +54,6 @@ PENALTIES = ("frequency_penalty", "presence_penalty")
 def routes(shelf: Shelf, *, lenient: bool) -> APIRouter:
     """The endpoints, over the models of a shelf."""
     router = APIRouter()
-    _models(router, shelf)
 
     @router.post(PATH, tags=["openai"], openapi_extra=documented(ChatCompletionBody))
     async def chat(request: Request) -> Response:
@@ -65,7 +65,7 @@ def routes(shelf: Shelf, *, lenient: bool) -> APIRouter:
         )
         chunks = Chunks(body, body.model or shelf.names[0], usage)
         if body.stream:
-            return Stream(events(chunks, await unless_gone(request, begun(items))))
+            return Stream(events(chunks, await unless_gone(request, begun(items))), failed)
         return JSONResponse(await unless_gone(request, _whole(chunks, items)))
 
     @router.post("/v1/embeddings", tags=["openai"], openapi_extra=documented(EmbeddingBody))
@@ -313,19 +313,20 @@ async def events(chunks: Any, items: AsyncGenerator[Piece | Progress, None]) -> 
     for chunk in chunks.start():
         yield data(chunk)
     async with aclosing(items):
-        try:
-            async for item in items:
-                if isinstance(item, Progress):
-                    told = chunks.progress(item)
-                    yield data(told) if told else comments.of(item)
-                    continue
-                yield b"".join(map(data, chunks.of(item)))
-        except ApiError as error:
-            yield data(shaped(PATH, error))
-            return
+        async for item in items:
+            if isinstance(item, Progress):
+                told = chunks.progress(item)
+                yield data(told) if told else comments.of(item)
+                continue
+            yield b"".join(map(data, chunks.of(item)))
     if chunks.wants_usage:
         yield data(chunks.usage())
     yield b"data: [DONE]\n\n"
+
+
+def failed(error: ApiError) -> bytes:
+    """How a stream says that it cannot go on."""
+    return data(shaped(PATH, error))
 
 
 async def _whole(chunks: Chunks, items: AsyncGenerator[Piece | Progress, None]) -> dict[str, Any]:
@@ -333,25 +334,7 @@ async def _whole(chunks: Chunks, items: AsyncGenerator[Piece | Progress, None]) 
         return chunks.whole([item async for item in items if isinstance(item, Piece)])
 
 
-# -- models and vectors -----------------------------------------------------------------------------------------
-
-
-def _models(router: APIRouter, shelf: Shelf) -> None:
-    @router.get("/v1/models", tags=["openai"])
-    async def models() -> dict[str, Any]:
-        """What is served."""
-        return {"object": "list", "data": [_model(shelf, name) for name in shelf.names]}
-
-    @router.get("/v1/models/{name:path}", tags=["openai"])
-    async def model(name: str) -> dict[str, Any]:
-        """One model."""
-        with told():
-            return _model(shelf, name)
-
-
-def _model(shelf: Shelf, name: str) -> dict[str, Any]:
-    created = int(shelf.folder(name).stat().st_mtime)
-    return {"id": name, "object": "model", "created": created, "owned_by": "haina"}
+# -- vectors ----------------------------------------------------------------------------------------------------
 
 
 def inputs(given: Inputs, name: str = "input") -> list[str | tuple[int, ...]]:
@@ -369,11 +352,8 @@ async def _embeddings(shelf: Shelf, body: EmbeddingBody, tenant: str) -> dict[st
     usage = Usage()
     with told("input"):
         async with shelf.lend(body.model) as served:
-            width = served.model.checkpoint.config.hidden_size
-            if body.dimensions not in (None, width):
-                en = f"the vectors of {served.name} have {width} dimensions, and cannot be shortened"
-                raise contradiction("dimensions", en, f"{served.name} 的向量为 {width} 维，不能缩短")
-            vectors = await embed(served, inputs(body.input), usage, tenant=tenant)
+            texts = inputs(body.input)
+            vectors = await embed(served, texts, usage, tenant=tenant, dimensions=body.dimensions)
     form = _base64 if body.encoding_format == "base64" else np.ndarray.tolist
     rows = [
         {"object": "embedding", "index": index, "embedding": form(vector)}

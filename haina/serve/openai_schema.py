@@ -33,6 +33,20 @@ class Sampled(Strict):
     repetition_penalty: Annotated[float, Field(gt=0, le=100)] | None = None
 
 
+class Platform(Strict):
+    """What OpenAI's own servers do with a request besides answering it: of no effect here, or refused."""
+
+    user: str | None = None
+    metadata: dict[str, str] | None = None
+    safety_identifier: str | None = None
+    service_tier: str | None = None
+    prompt_cache_key: str | None = None
+    prompt_cache_options: dict[str, Any] | None = None
+    prompt_cache_retention: str | None = None
+    store: Literal[False] | None = None
+    moderation: Unsupported = None
+
+
 class Asked(Sampled):
     """What chat and completions have in common."""
 
@@ -48,8 +62,6 @@ class Asked(Sampled):
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     max_tokens: Count | None = None
-    user: str | None = None  # of no effect, as the next ones: nothing is kept about users
-    metadata: dict[str, str] | None = None
 
 
 class StreamOptions(Strict):
@@ -190,7 +202,7 @@ ResponseFormat = Annotated[
 ]
 
 
-class ChatCompletionBody(Asked):
+class ChatCompletionBody(Asked, Platform):
     """POST /v1/chat/completions."""
 
     messages: Annotated[list[ChatMessage], Field(min_length=1)]
@@ -202,21 +214,13 @@ class ChatCompletionBody(Asked):
     tool_choice: Literal["none", "auto", "required"] | NamedTool | AllowedToolChoice | None = None
     parallel_tool_calls: bool | None = None
     return_progress: bool | None = None  # as llama.cpp: chunks that say how much of the prompt has been read
-    # of no effect
-    safety_identifier: str | None = None
-    service_tier: str | None = None
-    prompt_cache_key: str | None = None
-    prompt_cache_options: dict[str, Any] | None = None
-    prompt_cache_retention: str | None = None
     # only what changes nothing
-    store: Literal[False] | None = None
     modalities: Annotated[list[Literal["text"]], Field(max_length=1)] | None = None
     reasoning_effort: Literal["none"] | None = None
     verbosity: Literal["medium"] | None = None
     # refused
     audio: Unsupported = None
     prediction: Unsupported = None
-    moderation: Unsupported = None
     web_search_options: Unsupported = None
     function_call: Unsupported = None
     functions: Unsupported = None
@@ -226,11 +230,15 @@ class CompletionBody(Asked):
     """POST /v1/completions."""
 
     prompt: Inputs
+    max_tokens: Annotated[int, Field(ge=0, lt=1 << 31)] | None = (
+        None  # 0: with echo, to read the prompt alone
+    )
     best_of: Annotated[int, Field(ge=1, le=64)] | None = None
     echo: bool | None = None
     logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     suffix: Unsupported = None
     response_format: ResponseFormat | None = None
+    user: str | None = None  # of no effect
 
 
 class EmbeddingBody(Strict):
@@ -238,7 +246,7 @@ class EmbeddingBody(Strict):
 
     input: Inputs
     model: str | None = None
-    dimensions: Count | None = None  # only the model's own number
+    dimensions: Count | None = None  # the first so many; at most the model's own number
     encoding_format: Literal["float", "base64"] | None = None
     user: str | None = None
 

@@ -80,7 +80,7 @@ def _asset(path: Path) -> Asset:
 
 
 class _Closed(BaseModel):
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 
 
 def _whole(text: str) -> str:
@@ -168,6 +168,11 @@ def _files(router: APIRouter, files: dict[str, Asset]) -> None:
             shown.headers["Vary"] = "Accept"
             return shown
         return Response("Ollama is running", media_type="text/plain", headers={"Vary": "Accept"})
+
+    @router.api_route("/docs", methods=["GET", "HEAD"], include_in_schema=False)
+    async def docs(request: Request) -> Response:
+        """The reference for people."""
+        return send(request, "docs.html")
 
     @router.get("/page/files/{name:path}", include_in_schema=False)
     async def file(request: Request, name: str) -> Response:

@@ -58,7 +58,7 @@ def routes(shelf: Shelf, *, lenient: bool) -> APIRouter:
         )
         made = Events(body, body.model or shelf.names[0], usage)
         if body.stream:
-            return Stream(_streamed(made, await unless_gone(request, begun(items))))
+            return Stream(_streamed(made, await unless_gone(request, begun(items))), made.failed)
         return JSONResponse(await unless_gone(request, _whole(made, items)))
 
     return router
@@ -76,6 +76,7 @@ def question_of(body: ResponseBody, sampling: Sampling) -> Question:
         messages=in_words(turns_of(body), tools, choice),
         sampling=replace(sampled(body, sampling), top_logprobs=body.top_logprobs or 0),
         max_new_tokens=body.max_output_tokens,
+        truncate=body.truncation == "auto",
         output=_output(body),
         tools=tools,
         tool_choice=choice,
@@ -159,8 +160,9 @@ class Events:
             kind = "completed" if whole else "incomplete"
             yield self._event(f"response.{kind}", response=self.response(kind))
 
-    def failed(self, error: ApiError) -> Event:
-        return self._event("error", code=error.code, message=error.message, param=error.param)
+    def failed(self, error: ApiError) -> bytes:
+        """How a stream says that it cannot go on."""
+        return _data(self._event("error", code=error.code, message=error.message, param=error.param))
 
     def response(self, status: str) -> dict[str, Any]:
         """The whole of it, as far as it is there."""
@@ -190,7 +192,8 @@ class Events:
             "tools": [tool.model_dump() for tool in body.tools or ()],
             "top_logprobs": body.top_logprobs or 0,
             "top_p": body.top_p,
-            "truncation": "disabled",
+            "truncation": body.truncation or "disabled",
+            **({"dropped_rounds": self._usage.dropped_rounds} if self._usage.dropped_rounds else {}),
             "usage": _counts(self._usage) if done else None,
         }
 
@@ -274,14 +277,11 @@ async def _streamed(
     comments = Comments()
     async with aclosing(items):
         yield b"".join(map(_data, made.start()))
-        try:
-            async for item in items:
-                if isinstance(item, Progress):
-                    yield comments.of(item)
-                else:
-                    yield b"".join(map(_data, made.of(item)))
-        except ApiError as error:
-            yield _data(made.failed(error))
+        async for item in items:
+            if isinstance(item, Progress):
+                yield comments.of(item)
+            else:
+                yield b"".join(map(_data, made.of(item)))
 
 
 def _data(event: Event) -> bytes:

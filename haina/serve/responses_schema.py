@@ -9,8 +9,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from haina.serve.openai_schema import Count, JsonObjectFormat, Name, Sampled, StreamOptions, TextFormat
-from haina.serve.strict import Strict, Unsupported
+from haina.serve.openai_schema import (
+    Count,
+    JsonObjectFormat,
+    Name,
+    Platform,
+    Sampled,
+    StreamOptions,
+    TextFormat,
+)
+from haina.serve.strict import Remembered, Strict, Unsupported
 
 Status = Literal["in_progress", "completed", "incomplete"]
 Nothing = Annotated[list[Any], Field(max_length=0)]
@@ -93,7 +101,7 @@ class Reasoning(Strict):
     generate_summary: Literal["auto"] | None = None
 
 
-class ResponseBody(Sampled):
+class ResponseBody(Sampled, Platform):
     """POST /v1/responses."""
 
     input: str | Annotated[list[InputItemMessage | InputCall | InputCallOutput], Field(min_length=1)]
@@ -108,23 +116,15 @@ class ResponseBody(Sampled):
     include: list[Literal["message.output_text.logprobs", "reasoning.encrypted_content"]] | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    # of no effect
-    metadata: dict[str, str] | None = None
-    user: str | None = None
-    safety_identifier: str | None = None
-    service_tier: str | None = None
-    prompt_cache_key: str | None = None
-    prompt_cache_options: dict[str, Any] | None = None
-    prompt_cache_retention: str | None = None
+    truncation: Literal["auto", "disabled"] | None = (
+        None  # auto: leave out the oldest rounds, and say how many
+    )
     # only what changes nothing
-    store: Literal[False] | None = None
     background: Literal[False] | None = None
-    truncation: Literal["disabled"] | None = None
     reasoning: Reasoning | None = None
     # refused
-    previous_response_id: Unsupported = None
-    conversation: Unsupported = None
+    previous_response_id: Remembered = None
+    conversation: Remembered = None
     context_management: Unsupported = None
     max_tool_calls: Unsupported = None
-    moderation: Unsupported = None
     prompt: Unsupported = None

@@ -13,9 +13,10 @@ import signal
 import socket
 import sys
 from asyncio import TimerHandle, Transport
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -30,9 +31,10 @@ from haina.serve.check import check_server
 from haina.serve.health import HEALTH, Health
 from haina.serve.history import History, place
 from haina.serve.keys import Keyed, KeyFile, new_key
-from haina.serve.limits import LARGEST_HEADERS_BYTES, Attended, Hosts, Queue, is_loopback
+from haina.serve.limits import LARGEST_HEADERS_BYTES, Attended, Hosts, Queue, is_loopback, shared
 from haina.serve.logs import Errors, Log, Logged
 from haina.serve.metrics import Metrics
+from haina.serve.settings import settled, shown
 from haina.serve.shelf import Shelf, named_folders
 from haina.wording import say
 
@@ -62,8 +64,16 @@ def make_key(name: str, file: str | None) -> str:
     return key
 
 
-def serve(models: Sequence[str], options: ServeOptions) -> None:
-    """Serve until SIGTERM or Ctrl-C, or only make a key or check. ValueError: why it cannot be."""
+def serve(given: Mapping[str, Any], default: str) -> None:
+    """Serve until SIGTERM or Ctrl-C, or only make a key, check, or show the settings. ValueError: why it cannot be.
+
+    `given` is what the command line says, and `default` the model when nobody names one: see settings.py.
+    """
+    settings = settled(given, default)
+    models, options = settings.models, settings.options
+    if options.show_settings:
+        print(shown(settings), end="")
+        return
     if options.new_key is not None:
         print(make_key(options.new_key, options.api_key_file))
         return
@@ -97,19 +107,28 @@ def _load(shelf: Shelf) -> None:
 
 def operated(app: App, shelf: Shelf, metrics: Metrics, log: Log, options: ServeOptions) -> App:
     """The application with all that is around it. ValueError: a key file that is wrong."""
-    attended = Attended(app, timeout_s=options.timeout)
-    health = Health(Queue(attended, options.queue, counts=_asks), shelf, metrics)
+    return guarded(Health(bounded(app, options), shelf, metrics), log, options)
+
+
+def bounded(app: App, options: ServeOptions) -> App:
+    """With a queue before it, and an eye on who asks."""
+    return Queue(Attended(app, timeout_s=options.timeout), options.queue, counts=_asks)
+
+
+def guarded(app: App, log: Log, options: ServeOptions) -> App:
+    """With a log, and with keys, or hosts where there are none. ValueError: a key file that is wrong."""
     if options.api_key_file:
         keys = KeyFile(Path(options.api_key_file), log)
-        around: App = Keyed(health, keys, open=_open, counts=_asks)
+        around: App = Keyed(app, keys, open=_open, counts=_asks)
     else:
-        around = Hosts(health, options.allow_host)
+        around = Hosts(app, options.allow_host, options.allow_origin)
+    around = shared(around, options.allow_origin)
     return Logged(around, log, prompts=options.log_prompts, quiet=(*HEALTH, "/metrics"))
 
 
 def _open(scope: Scope) -> bool:
     """Needs no key: it tells nothing, or is the page itself, which asks for the key."""
-    return scope["path"] in (*HEALTH, "/") or scope["path"].startswith("/page/files/")
+    return scope["path"] in (*HEALTH, "/", "/docs") or scope["path"].startswith("/page/files/")
 
 
 def _asks(scope: Scope) -> bool:

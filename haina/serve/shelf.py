@@ -142,6 +142,21 @@ class Shelf:
         place.served = self._opened(place, opened(place.folder, progress), progress)
         return place.served
 
+    def begin(self) -> None:
+        """There is a loop now: what was loaded before it, and nobody asks for, counts as idle from here on."""
+        for place in self._places.values():
+            if place.served and not place.users and not place.leaving:
+                self._rest(place)
+
+    def idle_s(self, name: str) -> float | None:
+        """Seconds until a model is taken out of memory if nobody asks for it from now on; None: it never is."""
+        place = self._place(name)
+        if not self._options.idle:
+            return None
+        if place.users or place.leaving is None:
+            return self._options.idle * 60
+        return max(0.0, place.leaving.when() - asyncio.get_running_loop().time())
+
     @asynccontextmanager
     async def lend(self, name: str | None) -> AsyncIterator[Served]:
         """The model of this name, None for the default, for the time of the context.
@@ -152,6 +167,7 @@ class Shelf:
         place.users += 1
         if place.leaving:
             place.leaving.cancel()
+            place.leaving = None
         try:
             yield await self._loaded(place)
         finally:
@@ -229,6 +245,7 @@ class Shelf:
             place.leaving = loop.call_later(self._options.idle * 60, self._idle, place.name)
 
     def _idle(self, name: str) -> None:
+        self._place(name).leaving = None
         self._tidying = asyncio.create_task(self.unload(name))
 
 

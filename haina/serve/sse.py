@@ -1,22 +1,25 @@
 """Answers over HTTP: a response that is sent while it is made, and one that is made unless its caller has gone.
 
-Both end their work at once when the client leaves. It does not know what is sent.
+Both end their work at once when the client leaves. It does not know what is sent, nor how a dialect says in the middle
+of a stream that something went wrong: that it is given, and leaves it in the scope for those around it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import aclosing
 from typing import Any, TypeVar
 
 from fastapi import Request
+from pydantic_core import to_json
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from haina.serve.asgi import FAILED
 from haina.serve.engine_thread import Progress
+from haina.serve.errors import ApiError
 
 T = TypeVar("T")
 COMMENT_S = 0.25  # between two comments about a prompt that is being read
@@ -27,20 +30,24 @@ class ClientGone(Exception):
 
 
 class Stream(Response):
-    """Parts that are sent as they come. The generator is closed at the end, whatever ended it."""
+    """Parts that are sent as they come; an ApiError in the middle is the last one. The generator is always closed."""
 
     def __init__(
         self,
         parts: AsyncGenerator[bytes, None],
+        failed: Callable[[ApiError], bytes],
         *,
         media_type: str = "text/event-stream",
         headers: Mapping[str, str] | None = None,
     ):
-        self.status_code, self.background, self.media_type, self.parts = 200, None, media_type, parts
+        """`failed`: how the dialect says an error in a stream."""
+        self.status_code, self.background, self.media_type = 200, None, media_type
+        self.parts, self.failed = parts, failed
         # a proxy shall not hold parts back (nginx)
         self.init_headers({"cache-control": "no-cache", "x-accel-buffering": "no", **(headers or {})})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope.setdefault("state", {})[FAILED] = self.failed
         sending = asyncio.create_task(self._send(send))
         leaving = asyncio.create_task(_gone(receive))
         try:
@@ -55,10 +62,14 @@ class Stream(Response):
 
     async def _send(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        last = b""
         async with aclosing(self.parts) as parts:
-            async for part in parts:
-                await send({"type": "http.response.body", "body": part, "more_body": True})
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+            try:
+                async for part in parts:
+                    await send({"type": "http.response.body", "body": part, "more_body": True})
+            except ApiError as error:
+                last = self.failed(error)
+        await send({"type": "http.response.body", "body": last, "more_body": False})
 
 
 async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
@@ -115,12 +126,12 @@ class Comments:
 
 def data(value: Any, event: str | None = None) -> bytes:
     """One event of server-sent events."""
-    name = f"event: {event}\n" if event else ""
-    return f"{name}data: {compact(value)}\n\n".encode()
+    name = f"event: {event}\n".encode() if event else b""
+    return b"%bdata: %b\n\n" % (name, to_json(value))
 
 
 def compact(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return to_json(value).decode()
 
 
 async def all_of(items: AsyncIterator[T]) -> list[T]:

@@ -7,38 +7,49 @@ no dialect: a dialect declares its bodies as subclasses of Strict, each of a nam
 
 from __future__ import annotations
 
+import asyncio
 import difflib
 import json
 from collections.abc import Container, Iterator, Sequence
-from functools import cache
-from typing import Annotated, Any, TypeVar
+from functools import cache, partial
+from typing import Annotated, Any, TypeVar, get_args
 
 from fastapi import Request
 from pydantic import BaseModel, BeforeValidator, ConfigDict, GetCoreSchemaHandler, ValidationError
 from pydantic.json_schema import WithJsonSchema, models_json_schema
-from pydantic_core import CoreSchema, ErrorDetails, PydanticCustomError, from_json
+from pydantic_core import CoreSchema, ErrorDetails, PydanticCustomError, core_schema, from_json
 
 from haina.serve.errors import ApiError
+from haina.serve.limits import IN_A_THREAD_BYTES, crowded
 from haina.wording import say
 
 MOST_BYTES = 16 << 20  # of a body: a context of a million tokens is less
 MOST_HEARD_BYTES = 8 * MOST_BYTES  # of one that is refused
-MOST_QUOTES = 200_000  # of a body: texts and names of fields; each may be wrong and wants an error of its own
 LONGEST_SHOWN = 120  # characters of a wrong value
 SCHEMAS = "#/components/schemas/"
 
 Path = tuple[str | int, ...]
 
 
-def _fail_fast(schema: Any) -> None:
-    if isinstance(schema, dict):
-        if schema.get("type") == "list":
-            schema["fail_fast"] = True
-        for part in schema.values():
-            _fail_fast(part)
-    elif isinstance(schema, list | tuple):
-        for part in schema:
-            _fail_fast(part)
+def _tightened(schema: Any) -> Any:
+    """Of a list the first error is enough; and where false is the only value, 0 is not (in Python they are equal)."""
+    if isinstance(schema, list | tuple):
+        return type(schema)(_tightened(part) for part in schema)
+    if not isinstance(schema, dict):
+        return schema
+    if schema.get("type") == "literal" and not all(isinstance(one, str) for one in schema["expected"]):
+        return core_schema.no_info_before_validator_function(
+            partial(_of_its_type, schema["expected"]), schema
+        )
+    more = {"fail_fast": True} if schema.get("type") == "list" else {}
+    return {name: _tightened(part) for name, part in schema.items()} | more
+
+
+def _of_its_type(expected: list[Any], value: object) -> object:
+    if type(value) not in map(type, expected):
+        names = " or ".join(map(repr, expected))
+        raise PydanticCustomError("literal_error", "Input should be {expected}", {"expected": names})
+    return value
 
 
 class Strict(BaseModel):
@@ -48,9 +59,8 @@ class Strict(BaseModel):
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        schema = handler(source)
-        _fail_fast(schema)
-        return schema
+        tightened: CoreSchema = _tightened(handler(source))
+        return tightened
 
 
 Body = TypeVar("Body", bound=Strict)
@@ -65,26 +75,46 @@ def _refuse(value: object) -> None:
 Unsupported = Annotated[None, BeforeValidator(_refuse), WithJsonSchema({"type": "null"})]
 
 
+def _refuse_memory(value: object) -> None:
+    if value is not None:
+        raise PydanticCustomError("stateless", "stateless")
+
+
+# of one that refers to what was asked before
+Remembered = Annotated[None, BeforeValidator(_refuse_memory), WithJsonSchema({"type": "null"})]
+
+
 async def read(request: Request, body: type[Body], *, lenient: bool = False) -> Body:
     """The body of a request. ApiError: too large, no JSON, or a field that is wrong.
 
     What `lenient` dropped is in `request.state.ignored`, and so in the header x-haina-ignored (app.py).
     """
     wire = await _bytes_of(request)
-    if wire.count(b'"') - wire.count(b'\\"') > MOST_QUOTES:
-        raise _too_large(say("has too many fields", "字段过多"))
+    if len(wire) <= IN_A_THREAD_BYTES:
+        value, ignored = _parsed(wire, body, lenient)
+    else:
+        value, ignored = await asyncio.to_thread(_parsed, wire, body, lenient)
+    if ignored:
+        request.state.ignored = ignored
+    return value
+
+
+def _parsed(wire: bytes, body: type[Body], lenient: bool) -> tuple[Body, list[str]]:
+    """The body, and the unknown fields that were dropped."""
+    if crowded(wire):
+        raise _too_large(say("has too many parts", "的成分过多"))
     try:
-        return body.model_validate_json(wire, strict=True)
+        return body.model_validate_json(wire, strict=True), []
     except ValidationError as error:
         errors = error.errors(include_url=False, include_input=False)
     if not lenient or errors[0]["type"] == "json_invalid":
         raise _error(errors, body, wire)
     value = from_json(wire)
-    request.state.ignored = []
+    ignored: list[str] = []
     while dropped := _drop_unknown(value, errors):
-        request.state.ignored += dropped
+        ignored += dropped
         try:
-            return body.model_validate_json(json.dumps(value), strict=True)
+            return body.model_validate_json(json.dumps(value), strict=True), ignored
         except ValidationError as error:
             errors = error.errors(include_url=False, include_input=False)
     raise _error(errors, body, json.dumps(value))
@@ -161,6 +191,10 @@ def _error(errors: list[ErrorDetails], body: type[Strict], wire: bytes | str) ->
         case "missing":
             text = say(f"The field {name} is missing.", f"缺少字段 {name}。")
             return ApiError(400, text, param=name, code="missing_required_parameter")
+        case "stateless":
+            en = f"{name}: nothing is kept here between two requests; send the whole conversation instead."
+            text = say(en, f"{name}：服务不保留先前的请求；请改为发送完整的对话。")
+            return ApiError(400, text, param=name, code="unsupported_parameter")
         case "unsupported":
             text = say(f"{name} is not supported here; leave it out.", f"此处不支持 {name}；请去掉。")
             return ApiError(400, text, param=name, code="unsupported_parameter")
@@ -221,9 +255,18 @@ def _nearest(name: str, body: type[Strict], *, own: bool) -> str | None:
 @cache
 def _names(body: type[Strict]) -> list[str]:
     """Of all fields of a body and its parts."""
-    schema = body.model_json_schema()
-    parts = [schema, *schema.get("$defs", {}).values()]
-    return sorted({name for part in parts for name in part.get("properties", ())})
+    names: set[str] = set()
+    seen: set[type[Strict]] = set()
+    waiting: list[Any] = [body]
+    while waiting:
+        kind = waiting.pop()
+        if inner := get_args(kind):
+            waiting += inner
+        elif isinstance(kind, type) and issubclass(kind, Strict) and kind not in seen:
+            seen.add(kind)
+            names |= {field.alias or key for key, field in kind.model_fields.items()}
+            waiting += [field.annotation for field in kind.model_fields.values()]
+    return sorted(names)
 
 
 # -- for the OpenAPI document -----------------------------------------------------------------------------------

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
-from haina.serve.answers import Question, prompt_ids, text_ids
+from haina.serve.answers import Question, prompt_ids, text_ids, unhurried
 from haina.serve.errors import told
 from haina.serve.openai import contradiction, turn_of
 from haina.serve.openai_schema import DetokenizeBody, TokenizeBody
@@ -32,10 +30,10 @@ def routes(shelf: Shelf, *, lenient: bool) -> APIRouter:
             async with shelf.lend(body.model) as served:
                 if body.messages:
                     question = Question(in_words([turn_of(message) for message in body.messages]))
-                    ids = prompt_ids(served, question)
+                    ids = await unhurried(question.length, lambda: prompt_ids(served, question))
                 else:
                     text = body.content or body.prompt or ""
-                    ids = await asyncio.to_thread(text_ids, served, text)
+                    ids = await unhurried(len(text), lambda: text_ids(served, text))
                 return JSONResponse({"tokens": ids, "count": len(ids), "max_model_len": served.model.context})
 
     @router.post("/detokenize", tags=["tokens"], openapi_extra=documented(DetokenizeBody))
@@ -44,7 +42,7 @@ def routes(shelf: Shelf, *, lenient: bool) -> APIRouter:
         body = await read(request, DetokenizeBody, lenient=lenient)
         with told():
             async with shelf.lend(body.model) as served:
-                text = await asyncio.to_thread(served.model.tokenizer.decode, body.tokens)
+                text = await unhurried(len(body.tokens), lambda: served.model.tokenizer.decode(body.tokens))
                 return JSONResponse({"content": text, "prompt": text})
 
     return router

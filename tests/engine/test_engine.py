@@ -12,7 +12,7 @@ import pytest
 from haina.checkpoint.checkpoint import Checkpoint
 from haina.engine.engine import Engine
 from haina.engine.memory import cache_token_bytes
-from haina.engine.request import Request, Token
+from haina.engine.request import Event, Request, Score, Scores, Token
 from haina.engine.runner import Out, Runner, Step
 from haina.engine.runner_native import NativeRunner
 from haina.engine.sampling import Sampling
@@ -110,6 +110,23 @@ def test_stop_length_and_cancel(engine: Engine) -> None:
     assert [next(stream).id for _ in range(3)] == first[:3]
     stream.close()  # a consumer that goes away
     assert engine.pages.free == free and not engine.busy
+
+
+def test_one_answer_of_several_is_cancelled(engine: Engine) -> None:
+    asked = Request((300, 301), 30, Sampling(seed=1, logit_bias=((2, -100.0),)), n=3, stop_loops=False)
+    whole = list(engine.generate([asked]))
+    number, heard = engine.add(asked), []
+    while len(heard) < 15:
+        heard += engine.step()
+    engine.cancel(number, 1)
+    while engine.busy:
+        heard += engine.step()
+    counts = [sum(token.choice == choice for token in heard) for choice in range(3)]
+    assert counts[0] == counts[2] == 30 and counts[1] < 10
+    for choice in (0, 2):
+        ids = [[t.id for t in tokens if t.choice == choice] for tokens in (heard, whole)]
+        assert ids[0] == ids[1]
+    assert engine.pages.free == engine.pages.count
 
 
 def test_the_context_ends_an_answer(engine: Engine) -> None:
@@ -253,6 +270,21 @@ def test_a_score_holds_the_logits_of_a_few_tokens(small: Checkpoint) -> None:
     peak_bytes = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak_bytes < 500_000
+
+
+def test_a_score_tells_of_every_token_if_asked_to(engine: Engine) -> None:
+    prompt, answers = tuple(range(5, 12)), ((20, 21, 22), (23,), ())
+    plain = engine.score(prompt, answers)
+    engine.add(Score(prompt, answers, top_logprobs=3))
+    heard: list[Event] = []
+    while engine.busy:
+        heard += engine.step()
+    (scores,) = heard
+    assert isinstance(scores, Scores) and list(scores.nats) == plain
+    assert [sum(token.nats for token in tokens) for tokens in scores.tokens] == pytest.approx(plain)
+    for token in [token for tokens in scores.tokens for token in tokens]:
+        values = [nats for _, nats in token.top]
+        assert len(values) == 3 and values == sorted(values, reverse=True) and values[0] >= token.nats
 
 
 def test_banned_ids_stay_away(engine: Engine) -> None:

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 import uvicorn
-from fastapi import FastAPI
 
 import haina
 from haina.options.serving import ServeOptions
 from haina.serve.app import create_app
+from haina.serve.asgi import App
 from haina.serve.history import History
 from haina.serve.shelf import Shelf
 
@@ -46,8 +46,14 @@ def server(serving: Serving) -> Iterator[str]:
         yield address
 
 
+@pytest.fixture(scope="session")
+def running_app() -> Callable[[App], AbstractContextManager[str]]:
+    """Serves any application, for the time of a context: the address."""
+    return running
+
+
 @contextmanager
-def running(app: FastAPI) -> Iterator[str]:
+def running(app: App) -> Iterator[str]:
     """A server in a thread of its own."""
     made = uvicorn.Server(uvicorn.Config(app, log_level="error"))
     with socket.create_server(("127.0.0.1", 0)) as listener:

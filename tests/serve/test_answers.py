@@ -6,14 +6,16 @@ import asyncio
 import json
 import time
 from collections.abc import Coroutine
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from haina.engine.sampling import Sampling
-from haina.serve.answers import Piece, Question, TooLong, Usage, answer, embed, prompt_ids
+from haina.serve.answers import Piece, Question, TooLong, Usage, answer, prompt_ids
 from haina.serve.shelf import Served, Shelf
 from haina.serve.tools import CallReader, Tool, Turn, grammar, in_words
+from haina.serve.vectors import embed
 from haina.text.messages import Message
 
 GREEDY = Sampling(temperature=0)
@@ -57,6 +59,17 @@ def test_the_stop_string_is_named(served: Served) -> None:
     *_, last = said = run(pieces(served, question))
     assert "".join(piece.text for piece in said) == text[:2]
     assert last.finish == "stop" and last.stop_string == text[2:4]
+
+
+def test_an_answer_that_a_stop_string_ended_is_no_longer_made(served: Served) -> None:
+    hot = Sampling(temperature=2, seed=3, logit_bias=((2, -100),))
+    question = Question(prompt="春", sampling=hot, max_new_tokens=200, n=2)
+    said = run(pieces(served, question))
+    texts = ["".join(piece.text for piece in said if piece.choice == choice) for choice in (0, 1)]
+    stop = next(char for char in texts[0][3:] if char not in texts[1])
+    steps, fed = served.model.engine.counts, served.model.engine.counts.fed
+    run(pieces(served, replace(question, stop=(stop,))))
+    assert steps.fed - fed < 320, "without the end of the first one, 400"
 
 
 def test_what_is_too_long_is_refused_with_the_numbers(served: Served) -> None:

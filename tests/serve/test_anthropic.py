@@ -13,11 +13,12 @@ import pytest
 
 from haina.engine.sampling import Sampling
 from haina.serve.answers import Piece, Usage
-from haina.serve.anthropic import Events, put_together, question_of, sent
+from haina.serve.anthropic import Events, failed, put_together, question_of, sent
 from haina.serve.anthropic_schema import MessagesBody
 from haina.serve.engine_thread import Progress
 from haina.serve.errors import ApiError
 from haina.serve.shelf import Shelf
+from haina.serve.sse import Stream
 from haina.serve.tools import Call
 
 NAME = "haina-brook"  # as conftest.py serves it
@@ -303,9 +304,24 @@ def test_an_error_in_the_middle_is_the_last_event() -> None:
         yield events()[0]
         raise ApiError(503, "the engine has stopped", "overloaded")
 
-    async def heard() -> list[bytes]:
-        return [part async for part in sent(broken())]
+    heard: list[bytes] = []
 
-    comment, start, error = asyncio.run(heard())
+    async def send(message: Any) -> None:
+        heard.append(message.get("body", b""))
+
+    async def receive() -> Any:
+        await asyncio.Event().wait()
+
+    asyncio.run(Stream(sent(broken()), failed)({}, receive, send))
+    _, comment, start, error = heard
     assert comment == b": prompt 256/480\n\n" and start.startswith(b"event: message_start\ndata: {")
     assert error.startswith(b"event: error\ndata: {") and b'"overloaded_error"' in error
+
+
+def test_what_is_served(client: anthropic.Anthropic) -> None:
+    (listed,) = client.models.list().data
+    assert (listed.id, listed.type, listed.max_input_tokens) == (NAME, "model", 512)
+    assert listed.created_at.year > 2000 and client.models.retrieve(NAME) == listed
+    with pytest.raises(anthropic.NotFoundError) as error:
+        client.models.retrieve("a/b")
+    assert error.value.body["type"] == "error"  # type: ignore[index, call-overload]

@@ -6,12 +6,15 @@ import json
 import os
 import re
 import shutil
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from httpx2 import Client
+
+from haina.serve.shelf import Shelf
 
 playwright = pytest.importorskip("playwright.sync_api")
 axe = pytest.importorskip("axe_playwright_python.sync_playwright")
@@ -140,6 +143,31 @@ def test_the_answer_is_heard_once_sentence_by_sentence(open_page: Open) -> None:
     assert "".join(heard).replace("\n", "") == texts(page)[1].replace("\n", "")
     assert page.get_attribute("#live", "aria-live") == "polite"
     assert page.get_attribute("#thread", "aria-busy") == "false"
+
+
+def test_a_long_question_shows_how_much_of_it_has_been_read(
+    open_page: Open, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, steps, go_on = shelf.loaded[0].model.engine, iter(range(1_000_000)), threading.Event()
+    step = engine.step
+
+    def halting() -> Any:
+        if next(steps) == 1:  # half of the prompt is read in the first one
+            go_on.wait(30)
+        return step()
+
+    page = open_page()
+    monkeypatch.setattr(engine, "step", halting)
+    page.fill("#ask", "雨" * 400)
+    page.press("#ask", "Enter")
+    bar = page.wait_for_selector("article.draft progress")
+    done, total = (int(bar.get_attribute(name)) for name in ("value", "max"))
+    assert 0 < done < total == 402
+    assert re.fullmatch(rf"\D*{done}\D*{total}\D*", bar.get_attribute("aria-label"))
+    assert str(total) in page.inner_text("article.draft .prefill .figures")
+    go_on.set()
+    page.wait_for_selector(ANSWERED)
+    assert page.query_selector("article progress") is None
 
 
 def test_escape_stops_and_keeps_what_came(open_page: Open, client: Client) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from haina.serve.check import CHECKS, check_server, table
+from haina.serve.check import CHECKS, check_server, table, with_table
 from haina.serve.checks import Check, Target
 
 
@@ -40,6 +41,13 @@ def test_a_failure_is_counted_and_told(server: str, monkeypatch: pytest.MonkeyPa
 def test_no_server_is_said() -> None:
     with pytest.raises(ValueError, match="haina serve"):
         check_server("http://127.0.0.1:9")
+
+
+@pytest.mark.parametrize("page", ["api.md", "api.zh.md"])
+def test_the_docs_have_the_table_as_it_is_now(page: str) -> None:
+    text = (Path(__file__).parents[2] / "docs" / page).read_text("utf-8")
+    assert with_table(text) == text, "python -m haina.serve.check docs/api.md docs/api.zh.md"
+    assert with_table(text.replace("openai", "nobody")) != text.replace("openai", "nobody")
 
 
 def test_the_table_has_every_endpoint() -> None:

@@ -61,6 +61,40 @@ def test_many_tasks_hear_what_each_would_hear_alone(thread: EngineThread, checkp
     assert idle(thread)
 
 
+def test_a_step_wakes_a_loop_once(thread: EngineThread) -> None:
+    async def count() -> tuple[int, int]:
+        loop, woken = asyncio.get_running_loop(), 0
+        wake = loop.call_soon_threadsafe
+
+        def counted(*arguments: Any) -> Any:
+            nonlocal woken
+            woken += threading.current_thread().name == "haina-engine"
+            return wake(*arguments)
+
+        loop.call_soon_threadsafe = counted  # type: ignore[method-assign]
+        asked = [Request((300, 301), 40, Sampling(seed=seed), stop_loops=False) for seed in range(16)]
+        heard = await asyncio.gather(*(tokens(thread, request) for request in asked))
+        return woken, sum(map(len, heard))
+
+    woken, heard = run(count())
+    assert heard > 200 and woken < 80, (woken, heard)
+
+
+def test_an_answer_nobody_needs_ends_alone(thread: EngineThread) -> None:
+    async def listen(unneeded: set[int]) -> list[int]:
+        heard, asked = [0, 0, 0], Request((300, 301), 100, Sampling(seed=1), n=3, stop_loops=False)
+        async for event in thread.events(asked):
+            if isinstance(event, Token):
+                heard[event.choice] += 1
+                if event.choice in unneeded and heard[event.choice] == 5:
+                    thread.end_choice(event.request, event.choice)
+        return heard
+
+    plain, one, all = run(listen(set())), run(listen({1})), run(listen({0, 1, 2}))
+    assert plain[1] > 50 > one[1] and (plain[0], plain[2]) == (one[0], one[2])
+    assert max(all) < 50 and idle(thread)
+
+
 def test_scores_and_vectors(thread: EngineThread) -> None:
     async def both() -> list[object]:
         scores = [event async for event in thread.events(Score((300, 301), ((302,), (303, 304))))]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import datetime, timezone
 from typing import Any
 
 import httpx
@@ -16,8 +17,8 @@ import pytest
 from haina.engine.sampling import Sampling
 from haina.serve.answers import Piece, Said, Usage
 from haina.serve.errors import ApiError
-from haina.serve.ollama import chat_question, generate_question, sent
-from haina.serve.ollama_lines import Clock, Lines, line, put_together
+from haina.serve.ollama import chat_question, generate_question
+from haina.serve.ollama_lines import Clock, Lines, failed, line, put_together
 from haina.serve.ollama_schema import ChatBody, GenerateBody
 from haina.serve.shelf import Shelf
 from haina.serve.tools import Call
@@ -229,6 +230,17 @@ def test_what_tells_about_models(client: ollama.Client, server: str) -> None:
     assert httpx.get(server).text == "Ollama is running" and httpx.head(server).status_code == 200
 
 
+def test_when_a_model_will_go(shelf: Shelf, client: ollama.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    client.chat(NAME, [])
+    assert client.ps().models[0].expires_at.year == 9999
+    monkeypatch.setattr(shelf, "_options", replace(shelf._options, idle=30))
+    client.chat(NAME, [])
+    left_s = (client.ps().models[0].expires_at - datetime.now(timezone.utc)).total_seconds()
+    assert 29 * 60 < left_s <= 30 * 60
+    monkeypatch.undo()
+    client.chat(NAME, [])  # it stays again
+
+
 def test_loading_and_unloading(client: ollama.Client) -> None:
     assert client.chat(NAME, []).done_reason == "load" and len(client.ps().models) == 1
     assert client.generate(NAME, "", keep_alive=0).done_reason == "unload" and not client.ps().models
@@ -308,15 +320,9 @@ def test_whoever_leaves_frees_the_pages(client: ollama.Client, shelf: Shelf) -> 
     assert pages.free == pages.count
 
 
-def test_an_error_in_the_middle_is_the_last_line() -> None:
-    async def broken() -> AsyncGenerator[Any, None]:
-        yield {"response": "春", "done": False}
-        raise ApiError(503, "the engine has stopped", "overloaded")
-
-    async def heard() -> list[bytes]:
-        return [part async for part in sent(broken())]
-
-    assert json.loads(asyncio.run(heard())[-1]) == {"error": "the engine has stopped"}
+def test_an_error_in_the_middle_is_a_line() -> None:
+    error = ApiError(503, "the engine has stopped", "overloaded")
+    assert json.loads(failed(error)) == {"error": "the engine has stopped"}
 
 
 def test_no_text_breaks_a_line() -> None:

@@ -215,9 +215,36 @@ def test_old_logprobs(client: openai.OpenAI) -> None:
     assert all(choice.text[at:].startswith(t) for at, t in zip(logs.text_offset, logs.tokens, strict=True))
 
 
+def test_a_prompt_with_its_logprobs(client: openai.OpenAI) -> None:
+    asked: dict[str, Any] = {"model": NAME, "prompt": "床前明月光，疑是地上霜。", "echo": True, "logprobs": 3}
+    whole = client.completions.create(max_tokens=0, **asked)
+    (choice,) = whole.choices
+    logs: Any = choice.logprobs
+    assert choice.text == asked["prompt"] and choice.finish_reason == "length"
+    assert whole.usage and (whole.usage.completion_tokens, whole.usage.prompt_tokens) == (0, len(logs.tokens))
+    assert logs.token_logprobs[0] is None and logs.top_logprobs[0] is None
+    assert all(choice.text[at:].startswith(t) for at, t in zip(logs.text_offset, logs.tokens, strict=True))
+    for token, nats, top in list(zip(logs.tokens, logs.token_logprobs, logs.top_logprobs, strict=True))[1:]:
+        assert 3 <= len(top) <= 4 and top[token] == nats <= max(top.values()) <= 0
+    more = client.completions.create(max_tokens=2, temperature=0, **asked).choices[0]
+    assert more.logprobs and more.logprobs.token_logprobs
+    assert more.logprobs.token_logprobs[1 : len(logs.tokens)] == pytest.approx(
+        logs.token_logprobs[1:], abs=1e-4
+    )
+    again = client.completions.create(**asked | {"prompt": more.text}, max_tokens=0).choices[0].logprobs
+    assert again and again.token_logprobs and again.tokens == more.logprobs.tokens
+    assert again.token_logprobs[-1] == pytest.approx(more.logprobs.token_logprobs[-1], abs=0.02)
+    with pytest.raises(openai.BadRequestError, match="echo"):
+        client.completions.create(model=NAME, prompt="春", max_tokens=0)
+
+
 def test_best_of(client: openai.OpenAI) -> None:
     choice = client.completions.create(model=NAME, prompt="春风", max_tokens=8, best_of=4, seed=1).choices
     assert len(choice) == 1 and choice[0].text
+
+
+def unit(vectors: Any) -> Any:
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
 def test_embeddings(client: openai.OpenAI) -> None:
@@ -229,6 +256,10 @@ def test_embeddings(client: openai.OpenAI) -> None:
     assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-3)
     assert vectors[0] @ vectors[1] > vectors[0] @ vectors[2]
     assert by_client.usage.prompt_tokens > 3
+    short = client.embeddings.create(model=NAME, input=texts, dimensions=16)
+    assert np.allclose([row.embedding for row in short.data], unit(vectors[:, :16]), atol=1e-6)
+    with pytest.raises(openai.BadRequestError, match="ask for fewer"):
+        client.embeddings.create(model=NAME, input=texts, dimensions=100_000)
 
 
 @pytest.mark.parametrize(

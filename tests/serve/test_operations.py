@@ -31,11 +31,13 @@ LONG = {  # without the token that ends an answer
     "logit_bias": {"2": -100},
 }
 
-# Ends the process when it looks up or connects to anything but this machine.
+# Ends the process when it looks up, connects or sends to anything but this machine, or starts another program.
 ALONE = """
 import os, sys
 def watch(event, arguments):
-    if event == "socket.connect":
+    if event in ("subprocess.Popen", "os.system", "os.posix_spawn", "os.fork"):
+        os._exit(99)
+    if event in ("socket.connect", "socket.sendto", "socket.sendmsg"):
         address = arguments[1]
         if isinstance(address, tuple) and not str(address[0]).startswith(("127.", "::1")):
             os._exit(99)
@@ -389,8 +391,14 @@ def test_the_log_has_no_prompt_unless_asked(own: Callable[..., Server], asked: b
 
 def test_it_connects_to_nobody(own: Callable[..., Server]) -> None:
     """The hook of every server here ends it at the first connection out; this one shows that it would."""
-    code = ALONE + "import socket; socket.create_connection(('192.0.2.1', 9), timeout=0.1)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 99
+    for way in (
+        "socket.create_connection(('192.0.2.1', 9), timeout=0.1)",
+        "socket.getaddrinfo('example.org', 80)",
+        "socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'x', ('192.0.2.1', 9))",
+        "os.system('true')",
+    ):
+        code = ALONE.replace("from haina", "import socket\n" + way + "\nfrom haina")
+        assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 99, way
     server = own()
     for path in (CHAT, "/v1/completions", "/v1/messages", "/api/chat", "/api/generate"):
         server.ask(path, SHORT)

@@ -98,6 +98,28 @@ def test_logprobs(client: openai.OpenAI) -> None:
     assert all(len(one.top_logprobs) == 2 for one in part.logprobs)
 
 
+def test_the_oldest_rounds_are_left_out_if_asked_to(client: openai.OpenAI) -> None:
+    rounds: Any = [
+        {"role": role, "content": text * 80} for text in "春夏秋冬" for role in ("user", "assistant")
+    ]
+    asked: Any = {"input": [*rounds, {"role": "user", "content": "你好"}], "max_output_tokens": 8}
+    with pytest.raises(openai.BadRequestError, match="context is 512"):
+        respond(client, truncation="disabled", **asked)
+    answer = respond(client, truncation="auto", **asked)
+    assert answer.truncation == "auto" and 1 <= answer.dropped_rounds < 4
+    assert 256 < answer.usage.input_tokens <= 504 and answer.output_text
+    *_, last = respond(client, truncation="auto", stream=True, **asked)
+    assert last.response.dropped_rounds == answer.dropped_rounds
+    assert not hasattr(respond(client, truncation="auto"), "dropped_rounds")
+    with pytest.raises(openai.BadRequestError):
+        respond(client, truncation="auto", input="长" * 2000)
+
+
+def test_what_is_not_remembered_is_said(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.BadRequestError, match="whole conversation"):
+        respond(client, previous_response_id="resp_1")
+
+
 @pytest.mark.parametrize(
     ("fields", "param", "code"),
     [

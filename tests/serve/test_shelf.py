@@ -132,6 +132,24 @@ def test_an_idle_model_goes_and_comes_back(shelf: Callable[..., Shelf]) -> None:
     run(all())
 
 
+def test_a_model_that_nobody_ever_asks_for_goes_too(shelf: Callable[..., Shelf]) -> None:
+    models = shelf(options=ServeOptions(threads=1, conversations=1, idle=0.1 / 60))
+    models.load()
+
+    async def all() -> None:
+        models.begin()
+        left = models.idle_s("one")
+        assert left is not None and 0 < left <= 0.1
+        for _ in range(200):
+            await asyncio.sleep(0.01)
+            if not loaded(models):
+                break
+        assert loaded(models) == []
+
+    run(all())
+    assert shelf().idle_s("one") is None
+
+
 def test_idle_ones_make_room_when_memory_is_short(
     shelf: Callable[..., Shelf], monkeypatch: pytest.MonkeyPatch
 ) -> None:
