@@ -78,7 +78,7 @@ def embedded(bench: Bench) -> Section:
     }
     with ExitStack() as stack:
         for kind in ("Q8_0", "F16") if peer else ():
-            model = stack.enter_context(peer.Peer(_embedded_gguf(bench, ours.checkpoint, kind)))
+            model = stack.enter_context(peer.Peer(embedded_gguf(bench, kind)))
             context = model.context(sequences=1, tokens=2 * CONTEXT, threads=bench.threads)
             context.feed(IDS, 0)
             works[f"llama.cpp {kind}"] = partial(_their_steps, context)
@@ -90,8 +90,9 @@ def embedded(bench: Bench) -> Section:
     return Section("The embedded model, one sequence", note, ["side", "tokens/s", "ratio"], rows, goals)
 
 
-def _embedded_gguf(bench: Bench, checkpoint: Checkpoint, kind: str) -> Path:
-    """The same weights in a type of llama.cpp's."""
+def embedded_gguf(bench: Bench, kind: str) -> Path:
+    """The embedded model's weights in a type of llama.cpp's."""
+    checkpoint = Checkpoint.open(EMBEDDED)
     exact, file = bench.folder / "embedded.gguf", bench.folder / f"embedded-{kind}.gguf"
     write_gguf.export(exact, checkpoint.config, {name: raw.float32() for name, raw in checkpoint.tensors()})
     peer.quantize(exact, file, kind, threads=bench.threads)
