@@ -15,12 +15,11 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from haina.apps import chat
-from haina.apps.chat import Settings, chat_template
+from haina.apps.chat import chat_template
 from haina.engine.constraint import Constraint
 from haina.engine.grammar import Grammars
 from haina.engine.request import Request, Score, Scored, Scores, Token
 from haina.engine.sampling import Sampling
-from haina.options.talk import ChatOptions
 from haina.serve.engine_thread import Progress
 from haina.serve.tools import Call as Call
 from haina.serve.tools import CallReader, arguments_schema, grammar, json_text
@@ -127,11 +126,6 @@ class TooLong(ValueError):
                 f"提示{least_zh} {prompt_tokens:,} 个词元{asked_zh}；上下文为 {context:,} 个词元：请缩短",
             )
         )
-
-
-def defaults(served: Served) -> Settings:
-    """How the model is asked when a request says nothing: its generation_config.json."""
-    return Settings.of(served.model.checkpoint, ChatOptions())
 
 
 async def unhurried(length: int, work: Callable[[], T]) -> T:
@@ -254,7 +248,7 @@ def _request(served: Served, question: Question, constraint: Constraint | None, 
         banned_ids = model.unspeakable_ids - stop_ids
     return Request(
         ids,
-        max_new_tokens=min(defaults(served).max_new_tokens if asked is None else asked, room),
+        max_new_tokens=min(served.settings.max_new_tokens if asked is None else asked, room),
         sampling=question.sampling,
         stop_ids=stop_ids,
         banned_ids=banned_ids,
@@ -275,7 +269,7 @@ def _prompt(served: Served, question: Question, usage: Usage) -> tuple[int, ...]
     if not (question.truncate and question.messages):
         return prompt_ids(served, question)
     check_length(served, [question.messages[-1].content])
-    longest = defaults(served).max_new_tokens if question.max_new_tokens is None else question.max_new_tokens
+    longest = served.settings.max_new_tokens if question.max_new_tokens is None else question.max_new_tokens
     room = max(model.context - longest, model.context // 2)
     prompt = assemble(question.messages, model.tokenizer, chat_template(model), room_tokens=room)
     usage.dropped_rounds = prompt.dropped_rounds

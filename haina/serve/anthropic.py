@@ -18,7 +18,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
 from haina.engine.sampling import Sampling
-from haina.serve.answers import Piece, Question, Usage, answer, defaults, prompt_ids, unhurried
+from haina.serve.answers import Piece, Question, Usage, answer, prompt_ids, unhurried
 from haina.serve.anthropic_schema import (
     AnthropicMessage,
     AnyChoice,
@@ -290,7 +290,7 @@ async def _events(shelf: Shelf, body: MessagesBody, tenant: str) -> AsyncGenerat
     events = Events(f"msg_{secrets.token_hex(12)}", body.model, usage)
     with told():
         async with shelf.lend(body.model) as served:
-            question = replace(question_of(body, defaults(served).sampling), tenant=tenant)
+            question = replace(question_of(body, served.settings.sampling), tenant=tenant)
             async with aclosing(answer(served, question, usage)) as pieces:
                 async for piece in pieces:
                     if isinstance(piece, Progress):

@@ -16,7 +16,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
 from haina.engine.sampling import Sampling
-from haina.serve.answers import Piece, Question, Said, Usage, defaults
+from haina.serve.answers import Piece, Question, Said, Usage
 from haina.serve.engine_thread import Progress
 from haina.serve.openai import (
     asked,
@@ -60,7 +60,7 @@ def routes(shelf: Shelf, *, lenient: bool) -> APIRouter:
                     shelf,
                     request,
                     body.model,
-                    lambda served, prompt=prompt: question_of(body, prompt, defaults(served).sampling),  # type: ignore[misc]
+                    lambda served, prompt=prompt: question_of(body, prompt, served.settings.sampling),  # type: ignore[misc]
                     usage,
                     prompt="prompt",
                 )

@@ -23,7 +23,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
 from haina.engine.sampling import Sampling
-from haina.serve.answers import UNLIMITED, Question, Usage, answer, defaults, text_ids, unhurried
+from haina.serve.answers import UNLIMITED, Question, Usage, answer, text_ids, unhurried
 from haina.serve.asgi import tenant_of
 from haina.serve.engine_thread import Progress
 from haina.serve.errors import ApiError, told
@@ -189,7 +189,7 @@ async def _lines(shelf: Shelf, body: ChatBody | GenerateBody, tenant: str) -> As
 
 def _asked(served: Served, body: ChatBody | GenerateBody) -> Question:
     """ApiError: more context than there is, or fields that contradict each other."""
-    sampling, options = defaults(served).sampling, body.options or OllamaOptions()
+    sampling, options = served.settings.sampling, body.options or OllamaOptions()
     context = served.model.context
     if (options.num_ctx or 0) > context:
         message = say(

@@ -20,7 +20,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
 from haina.engine.sampling import Sampling
-from haina.serve.answers import Piece, Question, Said, Usage, answer, defaults
+from haina.serve.answers import Piece, Question, Said, Usage, answer
 from haina.serve.asgi import tenant_of
 from haina.serve.engine_thread import Progress
 from haina.serve.errors import ApiError, shaped, told
@@ -61,7 +61,7 @@ def routes(shelf: Shelf, *, lenient: bool) -> APIRouter:
         body = await read(request, ChatCompletionBody, lenient=lenient)
         usage = Usage()
         items = asked(
-            shelf, request, body.model, lambda served: question_of(body, defaults(served).sampling), usage
+            shelf, request, body.model, lambda served: question_of(body, served.settings.sampling), usage
         )
         chunks = Chunks(body, body.model or shelf.names[0], usage)
         if body.stream:

@@ -18,7 +18,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
 from haina.engine.sampling import Sampling
-from haina.serve.answers import Call, Piece, Question, Said, Usage, defaults
+from haina.serve.answers import Call, Piece, Question, Said, Usage
 from haina.serve.engine_thread import Progress
 from haina.serve.errors import ApiError
 from haina.serve.openai import asked, contradiction, logprob, sampled
@@ -52,7 +52,7 @@ def routes(shelf: Shelf, *, lenient: bool) -> APIRouter:
             shelf,
             request,
             body.model,
-            lambda served: question_of(body, defaults(served).sampling),
+            lambda served: question_of(body, served.settings.sampling),
             usage,
             prompt="input",
         )

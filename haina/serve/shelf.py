@@ -15,6 +15,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Protocol
 
+from haina.apps.chat import Settings
 from haina.apps.model import (
     CACHES,
     Model,
@@ -33,6 +34,7 @@ from haina.engine.memory import cache_bytes
 from haina.engine.request import Asked, Event
 from haina.engine.rule import Vocabulary
 from haina.options.serving import ServeOptions
+from haina.options.talk import ChatOptions
 from haina.serve.engine_thread import EngineThread
 from haina.serve.engine_thread import Progress as Reading
 from haina.wording import say
@@ -73,6 +75,11 @@ class Served:
     model: Model
     thread: EngineThread
     watcher: Watcher | None = None
+
+    @cached_property
+    def settings(self) -> Settings:
+        """How it is asked when a request says nothing: its generation_config.json."""
+        return Settings.of(self.model.checkpoint, ChatOptions())
 
     @cached_property
     def grammars(self) -> Grammars:
