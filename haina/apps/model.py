@@ -75,6 +75,10 @@ def opened(folder: str | Path, progress: Progress | None = None) -> Checkpoint:
     return Checkpoint.open(folder, progress=lambda _, done, total: report(reading, done, total))
 
 
+class NoRoom(ValueError):
+    """Too little memory is free; the message says how much is missing and what helps."""
+
+
 def load_model(
     checkpoint: Checkpoint,
     options: ModelOptions,
@@ -84,7 +88,7 @@ def load_model(
 ) -> Model:
     """Load the weights, with room for so many conversations of a full context.
 
-    ValueError: a device that is not there, how much memory is missing, or a draft model with other tokens.
+    ValueError: a device that is not there, or a draft model with other tokens. NoRoom.
     """
     context, cache = context_tokens(checkpoint, options.context), CACHES[options.cache]
     tokens = conversations * -(-context // PAGE_TOKENS) * PAGE_TOKENS
@@ -209,7 +213,7 @@ def _check_memory(
     if draft:
         parts += say(f"; draft model {size(beside)}", f"；草稿模型 {size(beside)}")
     cures = _cures(checkpoint, options, device)
-    raise ValueError(
+    raise NoRoom(
         say(
             f"{folder}: needs about {size(total)} of memory{where} ({parts}), {size(available)} are free; "
             f"{', or '.join(cures)}; --force loads it all the same",

@@ -25,7 +25,7 @@ from haina.serve.tools import Call as Call
 from haina.serve.tools import CallReader, arguments_schema, grammar, json_text
 from haina.serve.tools import Tool as Tool
 from haina.text.messages import Message, assemble, eos_ids
-from haina.text.stream import TextStream
+from haina.text.stream import Stops, TextStream
 from haina.text.tokenizer import Tokenizer
 from haina.wording import say
 
@@ -156,6 +156,11 @@ def check_length(served: Served, texts: Sequence[str | Sequence[int]]) -> None:
         raise TooLong(least, 0, served.model.context, least=True)
 
 
+def opening(served: Served, text: str) -> str:
+    """So much of a text that it fills the context, and is still too long for it if it was; rather more than less."""
+    return text[: (served.model.context + 1) * _longest_piece(served.model.tokenizer)]
+
+
 @lru_cache(maxsize=8)
 def _longest_piece(tokenizer: Tokenizer) -> int:
     """Characters: a text of n of them has at least n / this tokens."""
@@ -168,12 +173,13 @@ async def answer(served: Served, question: Question, usage: Usage) -> AsyncGener
     Closing the generator frees the request's pages. TooLong, ValueError: refused, before anything was said, or the
     grammar has come to a dead end. EngineStopped.
     """
-    constraint = None
+    request = await unhurried(question.length, lambda: _request(served, question, usage))
     if question.output is not None or question.may_call:
         constraint = await asyncio.to_thread(_constraint, served, question)  # may take a second
-    request = await unhurried(question.length, lambda: _request(served, question, constraint, usage))
+        request = replace(request, constraint=constraint)
+    stops = await unhurried(sum(map(len, question.stop)), lambda: Stops(question.stop))
     usage.prompt_tokens = len(request.ids)
-    voices = [_Voice(served.model.tokenizer, request, question, choice) for choice in range(question.n)]
+    voices = [_Voice(served.model.tokenizer, request, question, stops, choice) for choice in range(question.n)]
     if question.echo:
         echoed = await _echo(served, request.ids, question)
         for voice in voices:
@@ -235,7 +241,8 @@ def _bytes_of(tokenizer: Tokenizer, id: int, opening: bool) -> bytes:
     return added or tokenizer.piece(id).encode()
 
 
-def _request(served: Served, question: Question, constraint: Constraint | None, usage: Usage) -> Request:
+def _request(served: Served, question: Question, usage: Usage) -> Request:
+    """Without the grammar of its answer: what is too long is refused before one is made."""
     model, ids = served.model, _prompt(served, question, usage)
     asked, room = question.max_new_tokens, model.context - len(ids)
     least = 1 if asked is None or question.at_most else asked
@@ -252,7 +259,6 @@ def _request(served: Served, question: Question, constraint: Constraint | None, 
         sampling=question.sampling,
         stop_ids=stop_ids,
         banned_ids=banned_ids,
-        constraint=constraint,
         n=question.n,
         best_of=question.best_of,
         tenant=question.tenant,
@@ -317,14 +323,14 @@ def _json_constraint(grammars: Grammars, question: Question, schema: Any) -> Con
 class _Voice:
     """One of the answers in the making: tokens in, pieces out."""
 
-    def __init__(self, tokenizer: Tokenizer, request: Request, question: Question, choice: int):
+    def __init__(self, tokenizer: Tokenizer, request: Request, question: Question, stops: Stops, choice: int):
         self.choice, self.ended = choice, False
         self._tokenizer, self._request, self._question = tokenizer, request, question
         # a grammar's text is taken as it is; so is what continues another text
         self._opening = bool(question.messages) and (request.constraint is None or question.may_call)
-        self._text = TextStream(tokenizer, stop=question.stop, opening=self._opening)
+        self._text = TextStream(tokenizer, stop=stops, opening=self._opening)
         self._waiting = ""  # text, until it is certain that the answer is no call
-        self._reader = CallReader() if question.may_call else None
+        self._reader = CallReader(may_be_text=question.tool_choice == "auto") if question.may_call else None
         self._raw = TextStream(tokenizer, opening=self._opening)  # for the reader: no stop string cuts a call
         self._bytes: list[bytes] = []
 

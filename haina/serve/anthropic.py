@@ -35,7 +35,7 @@ from haina.serve.asgi import tenant_of
 from haina.serve.engine_thread import Progress
 from haina.serve.errors import ApiError, shaped, told
 from haina.serve.shelf import Shelf
-from haina.serve.sse import Comments, Stream, all_of, begun, data, unless_gone
+from haina.serve.sse import Comments, Stream, all_of, begun, data
 from haina.serve.strict import documented, read
 from haina.serve.tools import Call, Tool, Turn, in_words
 from haina.wording import say
@@ -262,10 +262,10 @@ def routes(shelf: Shelf, *, lenient: bool) -> APIRouter:
         """An answer to a conversation."""
         body = await read(request, MessagesBody, lenient=lenient)
         tenant = tenant_of(request.scope)
-        events = await unless_gone(request, begun(_events(shelf, body, tenant)))
+        events = await begun(_events(shelf, body, tenant))
         if body.stream:
             return Stream(sent(events), failed)
-        said = await unless_gone(request, all_of(events))
+        said = await all_of(events)
         return JSONResponse(put_together(event for event in said if not isinstance(event, Progress)))
 
     @router.post(f"{PATH}/count_tokens", openapi_extra=documented(CountTokensBody))

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from haina.serve.openai_schema import StopString
 from haina.serve.strict import Strict, Unsupported
 
 
@@ -140,7 +141,7 @@ class MessagesBody(CountTokensBody):
 
     max_tokens: Annotated[int, Field(ge=1)]
     stream: bool = False
-    stop_sequences: tuple[str, ...] = ()
+    stop_sequences: Annotated[tuple[StopString, ...], Field(max_length=16)] = ()
     temperature: Annotated[float, Field(ge=0, le=1)] | None = None
     top_p: float | None = None
     top_k: int | None = None

@@ -5,7 +5,9 @@ What stands around it (keys, limits, logs) is put there by serve/run.py. It does
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import json
+import re
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import cache
 
@@ -32,12 +34,12 @@ from haina.serve.document import document
 from haina.serve.errors import ApiError, Kind, broken, shaped
 from haina.serve.history import History, place
 from haina.serve.shelf import Shelf
-from haina.serve.sse import ClientGone
 from haina.wording import say
 
 KINDS: dict[int, Kind] = {404: "not_found", 413: "too_large"}
 DIALECTS = (models, openai, completions, responses, tokens, anthropic, ollama, ollama_models)
-CLIENT_GONE = 499  # nginx's number; nobody reads it
+_PLAIN = re.compile(r"[\w.\[\]?-]+", re.ASCII)
+LONGEST_NAME, MOST_NAMES = 64, 32  # of what --lenient dropped, in a header
 
 
 def create_app(shelf: Shelf, options: ServeOptions, history: History | None = None) -> FastAPI:
@@ -55,7 +57,6 @@ def create_app(shelf: Shelf, options: ServeOptions, history: History | None = No
     app.add_exception_handler(ApiError, _refused)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(ClientGone, _gone)
     app.add_exception_handler(Exception, _broken)
     if options.lenient:
         app.add_middleware(NamesIgnored)
@@ -90,8 +91,12 @@ def _broken(request: Request, error: Exception) -> Response:
     return _refused(request, broken(getattr(request.state, "id", "?")))
 
 
-def _gone(request: Request, error: Exception) -> Response:
-    return Response(status_code=CLIENT_GONE)
+def _listed(names: Sequence[str]) -> bytes:
+    """Names as a header can hold them: plain ones as they are, others as JSON, and not without end."""
+    shown = [name if _PLAIN.fullmatch(name) else json.dumps(name) for name in names]
+    shown = [name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}..." for name in shown]
+    more = [f"and {len(shown) - MOST_NAMES} more"] if len(shown) > MOST_NAMES else []
+    return ", ".join([*shown[:MOST_NAMES], *more]).encode("ascii")
 
 
 class NamesIgnored:
@@ -104,8 +109,7 @@ class NamesIgnored:
         async def sent(message: Message) -> None:
             ignored = scope.get("state", {}).get("ignored")
             if ignored and message["type"] == "http.response.start":
-                named = ", ".join(ignored).encode("ascii", "backslashreplace")
-                message["headers"] = [*message["headers"], (b"x-haina-ignored", named)]
+                message["headers"] = [*message["headers"], (b"x-haina-ignored", _listed(ignored))]
             await send(message)
 
         await self._app(scope, receive, sent)

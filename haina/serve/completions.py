@@ -19,6 +19,7 @@ from haina.engine.sampling import Sampling
 from haina.serve.answers import Piece, Question, Said, Usage
 from haina.serve.engine_thread import Progress
 from haina.serve.openai import (
+    apart,
     asked,
     check_stream,
     contradiction,
@@ -33,10 +34,11 @@ from haina.serve.openai import (
 )
 from haina.serve.openai_schema import CompletionBody
 from haina.serve.shelf import Shelf
-from haina.serve.sse import Stream, begun, unless_gone
+from haina.serve.sse import Stream, begun
 from haina.serve.strict import documented, read
 
 MOST_PROMPTS = 64
+MOST_TEXTS = 256  # of all prompts together, those that are made for `best_of` among them
 
 
 def routes(shelf: Shelf, *, lenient: bool) -> APIRouter:
@@ -52,6 +54,7 @@ def routes(shelf: Shelf, *, lenient: bool) -> APIRouter:
         if len(prompts) > MOST_PROMPTS:
             text = f"{len(prompts)} prompts are too many at once; {MOST_PROMPTS} are the most"
             raise contradiction("prompt", text, f"一次 {len(prompts)} 个提示过多；最多 {MOST_PROMPTS} 个")
+        _check_many(body, len(prompts))
         usages = [Usage() for _ in prompts]
         chunks = Texts(body, body.model or shelf.names[0], usages)
         items = side_by_side(
@@ -69,8 +72,8 @@ def routes(shelf: Shelf, *, lenient: bool) -> APIRouter:
             body.n or 1,
         )
         if body.stream:
-            return Stream(events(chunks, await unless_gone(request, begun(items))), failed)
-        return JSONResponse(await unless_gone(request, _whole(chunks, items)))
+            return Stream(events(chunks, await begun(items)), failed)
+        return JSONResponse(await _whole(chunks, items))
 
     return router
 
@@ -85,6 +88,14 @@ def _check(body: CompletionBody) -> None:
     if body.best_of is not None and body.best_of > (body.n or 1) and body.stream:
         text = "best_of cannot be streamed: which is best is known at the end"
         raise contradiction("best_of", text, "best_of 不能流式输出：结束时才知道哪个最好")
+
+
+def _check_many(body: CompletionBody, prompts: int) -> None:
+    each = max(body.n or 1, body.best_of or 1)
+    if prompts * each > MOST_TEXTS:
+        text = f"{prompts} prompts × {each} texts are too many at once; {MOST_TEXTS} texts are the most"
+        zh = f"{prompts} 个提示各 {each} 份文本，一次过多；总共最多 {MOST_TEXTS} 份"
+        raise contradiction("prompt", text, zh)
 
 
 def question_of(body: CompletionBody, prompt: str | tuple[int, ...], sampling: Sampling) -> Question:
@@ -105,13 +116,11 @@ def question_of(body: CompletionBody, prompt: str | tuple[int, ...], sampling: S
 async def side_by_side(
     generators: Sequence[AsyncGenerator[Piece | Progress, None]], n: int
 ) -> AsyncGenerator[Piece | Progress, None]:
-    """Several answers at once: the choices of the second one are numbered from n, and so on."""
-    if len(generators) == 1:
-        async with aclosing(generators[0]) as items:
-            async for item in items:
-                yield item
-        return
-    heard: asyncio.Queue[Piece | Progress | None] = asyncio.Queue()
+    """Several answers at once: the choices of the second one are numbered from n, and so on.
+
+    Nothing is given before each has begun: if one is refused, all are.
+    """
+    heard: asyncio.Queue[tuple[int, Piece | Progress | None]] = asyncio.Queue()
 
     async def listen(number: int) -> None:
         try:
@@ -119,19 +128,25 @@ async def side_by_side(
                 async for item in items:
                     if isinstance(item, Piece):
                         item = replace(item, choice=number * n + item.choice)
-                    heard.put_nowait(item)
+                    heard.put_nowait((number, item))
         finally:
-            heard.put_nowait(None)
+            heard.put_nowait((number, None))
 
     tasks = [asyncio.create_task(listen(number)) for number in range(len(generators))]
+    silent, early, running = set(range(len(tasks))), list[Piece | Progress](), len(tasks)
     try:
-        for _ in tasks:
-            while (one := await heard.get()) is not None:
-                yield one
-            for task in tasks:
-                if task.done() and task.exception():
-                    await task
-        await asyncio.gather(*tasks)
+        while running:
+            number, item = await heard.get()
+            silent.discard(number)
+            if item is None:
+                running -= 1
+                await tasks[number]
+            else:
+                early.append(item)
+            if not silent:
+                for item in early:
+                    yield item
+                early.clear()
     finally:
         for task in tasks:
             task.cancel()
@@ -167,10 +182,7 @@ class Texts:
         return {**self._about, "choices": [], "usage": self._counts()}
 
     def whole(self, pieces: Sequence[Piece]) -> dict[str, Any]:
-        choices = [
-            self._choice(number, [piece for piece in pieces if piece.choice == number])
-            for number in range(len(self._logs))
-        ]
+        choices = [self._choice(number, said) for number, said in enumerate(apart(pieces, len(self._logs)))]
         return {**self._about, "choices": choices, "usage": self._counts()}
 
     def _choice(self, number: int, pieces: Sequence[Piece]) -> dict[str, Any]:

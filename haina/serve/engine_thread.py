@@ -58,7 +58,7 @@ class EngineThread:
         self._lock = threading.Lock()  # over `alive`: once it is False, no order is put
         self.alive = True
         self._streams: dict[int, _Stream] = {}
-        self._reading: set[int] = set()  # those whose first event has not come
+        self._reading: dict[int, Progress | None] = {}  # those whose first event has not come: what they know
         self._thread = threading.Thread(target=self._run, name="haina-engine", daemon=True)
         self._thread.start()
 
@@ -100,7 +100,7 @@ class EngineThread:
         try:
             while self._obey():
                 self._tell(self.engine.step())
-        finally:
+        finally:  # nothing asks the engine from here on: it may be what has failed
             with self._lock:
                 self.alive = False
             while not self._orders.empty():  # requests that came too late
@@ -120,23 +120,29 @@ class EngineThread:
             order()
 
     def _begin(self, stream: _Stream) -> None:
+        refusal: Exception | None = EngineStopped()
         try:
-            stream.number = self.engine.add(stream.asked)
+            if self.alive:
+                stream.number, refusal = self.engine.add(stream.asked), None
         except ValueError as error:
-            _deliver([(stream, [error])])
-            return
-        self._streams[stream.number] = stream
-        self._reading.add(stream.number)
+            refusal = error
+        finally:
+            if refusal:
+                _deliver([(stream, [refusal])])
+        if stream.number is not None:
+            self._streams[stream.number] = stream
+            self._reading[stream.number] = None
 
     def _forget(self, stream: _Stream) -> None:
         """Done with, or left: then its pages are free before the next step."""
         if stream.number is not None and stream.number in self._streams:
             del self._streams[stream.number]
-            self._reading.discard(stream.number)
-            self.engine.cancel(stream.number)
+            self._reading.pop(stream.number, None)
+            if self.alive:
+                self.engine.cancel(stream.number)
 
     def _end_choice(self, number: int, choice: int) -> None:
-        if number in self._streams:
+        if self.alive and number in self._streams:
             self.engine.cancel(number, choice)
             if not self.engine.serves(number):  # it was the last one
                 self._tell_all({number: []})
@@ -145,9 +151,11 @@ class EngineThread:
         said: dict[int, list[Said]] = {}
         for event in events:
             said.setdefault(event.request, []).append(event)
-        self._reading -= said.keys()
-        for number in self._reading:
-            said[number] = [Progress(*self.engine.prefilled(number))]
+            self._reading.pop(event.request, None)
+        for number, known in self._reading.items():
+            if (progress := Progress(*self.engine.prefilled(number))) != known:
+                self._reading[number] = progress
+                said[number] = [progress]
         self._tell_all(said)
 
     def _tell_all(self, said: dict[int, list[Said]]) -> None:

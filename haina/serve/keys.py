@@ -1,7 +1,7 @@
 """Keys: who may ask, and how much. A file of names and hashes; the keys themselves are nowhere.
 
-A line of the file is `NAME sha256:HEX [per-minute=N] [at-once=N]`. A key is 256 random bits, so its plain SHA-256
-tells nobody the key. The file is read again when it changes: a line taken out is a key taken back.
+A line of the file is `NAME sha256:HEX [per-minute=N] [at-once=N] [metrics]`. A key is 256 random bits, so its plain
+SHA-256 tells nobody the key. The file is read again when it changes: a line taken out is a key taken back.
 It knows ASGI; it does not know models or dialects. The name goes on as the request's tenant.
 """
 
@@ -25,8 +25,9 @@ from haina.wording import say
 PREFIX = "haina-"
 LOOK_AGAIN_S = 1.0  # at the file
 COME_AGAIN_S = 1  # told to whoever has too many requests at once
-_LINE = re.compile(r"(?P<name>[\w.@-]{1,64})\s+sha256:(?P<digest>[0-9a-f]{64})(?P<limits>(\s+[\w-]+=\S+)*)")
+_LINE = re.compile(r"(?P<name>[\w.@-]{1,64})\s+sha256:(?P<digest>[0-9a-f]{64})(?P<limits>(\s+\S+)*)")
 _LIMITS = ("per-minute", "at-once")
+METRICS = "metrics"
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Key:
     name: str
     per_minute: int | None = None
     at_once: int | None = None
+    metrics: bool = False  # may read /metrics, which names all keys
 
 
 def read_keys(file: Path) -> dict[str, Key]:
@@ -50,13 +52,15 @@ def read_keys(file: Path) -> dict[str, Key]:
         if found is None or limits is None:
             raise ValueError(
                 say(
-                    f"{file}, line {number}: not NAME sha256:HEX [per-minute=N] [at-once=N]; "
+                    f"{file}, line {number}: not NAME sha256:HEX [per-minute=N] [at-once=N] [metrics]; "
                     f"haina serve --new-key NAME --api-key-file {file} writes such lines",
-                    f"{file} 第 {number} 行：格式应为“名称 sha256:十六进制 [per-minute=N] [at-once=N]”；"
+                    f"{file} 第 {number} 行：格式应为“名称 sha256:十六进制 [per-minute=N] [at-once=N] [metrics]”；"
                     f"可由 haina serve --new-key 名称 --api-key-file {file} 写入",
                 )
             )
-        keys[found["digest"]] = Key(found["name"], limits.get("per-minute"), limits.get("at-once"))
+        keys[found["digest"]] = Key(
+            found["name"], limits.get("per-minute"), limits.get("at-once"), METRICS in limits
+        )
     if not keys:
         raise ValueError(
             say(
@@ -71,6 +75,9 @@ def _limits(text: str) -> dict[str, int] | None:
     limits: dict[str, int] = {}
     for part in text.split():
         name, _, value = part.partition("=")
+        if part == METRICS and part not in limits:
+            limits[METRICS] = 1
+            continue
         if name not in _LIMITS or name in limits or not re.fullmatch(r"[1-9]\d{0,8}", value):
             return None
         limits[name] = int(value)
@@ -170,6 +177,9 @@ class Keyed:
         if key is None:
             await self._unknown(scope, send, bool(given))
             return
+        if scope["path"] == "/metrics" and not key.metrics:
+            await _no_metrics(scope, send)
+            return
         scope.setdefault("state", {})["tenant"] = key.name
         if (line := about.get()) is not None:
             line["key"] = key.name
@@ -232,3 +242,11 @@ async def _too_much(scope: Scope, send: Send, key: Key, wait_s: float) -> None:
     await refuse(
         scope, send, ApiError(429, message, "rate_limit", code="rate_limit_exceeded", headers=headers)
     )
+
+
+async def _no_metrics(scope: Scope, send: Send) -> None:
+    text = say(
+        "metrics name all keys; to let this one read them, its line in the key file needs the word metrics",
+        "指标中列有全部密钥的名称；若允许此密钥读取，请在密钥文件中该行末尾加上 metrics",
+    )
+    await refuse(scope, send, ApiError(403, text, "permission", code="no_metrics"))

@@ -30,6 +30,7 @@ MOST_PARTS = (
 )  # of a body: items of lists and fields of objects; a million take a tenth of a second to read
 MOST_QUOTES = 200_000  # each text may be wrong and wants an error of its own
 SLOWEST_BODY_S = 30.0
+MOST_ARRIVING_BYTES = 256 << 20  # of all bodies that are on their way; small ones are always let in
 IN_A_THREAD_BYTES = 1 << 16  # bodies larger than this are checked beside the loop
 COME_AGAIN_S = 2
 
@@ -42,22 +43,37 @@ _NO_BRACKETS = bytes(set(range(256)) - _STEPS.keys())
 class Hosts:
     """Without keys, loopback protects; so a page of another site must not reach it through the person's browser.
 
-    The Host must be a name of this machine or one that is allowed, and so must the Origin that browsers send; or it is
-    one of `origins`, whose pages may ask (`shared`).
+    The Host must be a name of this machine or one that is allowed. The Origin that browsers send must be this very
+    server, port and all, or one of `origins`, whose pages may ask (`shared`). What another site makes a browser fetch
+    without one, an image say, is known by Sec-Fetch-Site; only to open the page itself one may come from anywhere.
     """
 
     def __init__(self, app: App, allowed: Iterable[str], origins: Iterable[str] = ()):
-        self._app, self._allowed = app, {name.lower() for name in allowed} | {"localhost"}
+        self._app, self._named = app, {name.lower() for name in allowed}
+        self._allowed = self._named | {"localhost"}
         self._origins = frozenset(origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            for name, before in (("Host", "//"), ("Origin", "")):
-                value = header(scope, name.lower().encode())
-                if value is not None and value not in self._origins and not self._known(before + value):
-                    await self._foreign(scope, send, name, value)
-                    return
+            host, origin = header(scope, b"host"), header(scope, b"origin")
+            if host is not None and not self._known(f"//{host}"):
+                await self._foreign(scope, send, "Host", host)
+                return
+            if origin is not None and origin not in self._origins and not self._ours(origin, host):
+                await self._foreign(scope, send, "Origin", origin)
+                return
+            if origin is None and header(scope, b"sec-fetch-site") == "cross-site" and not _opened(scope):
+                await self._foreign(scope, send, "Sec-Fetch-Site", "cross-site")
+                return
         await self._app(scope, receive, send)
+
+    def _ours(self, origin: str, host: str | None) -> bool:
+        """Of the server that was asked; or of a name that is allowed, behind a proxy that asks by another."""
+        try:
+            found = urlsplit(origin)
+        except ValueError:
+            return False
+        return found.netloc == host or (found.hostname or "") in self._named
 
     def _known(self, address: str) -> bool:
         try:
@@ -74,6 +90,12 @@ class Hosts:
             "供其他网站的页面调用，请用 --allow-origin 网址",
         )
         await refuse(scope, send, ApiError(403, message, "permission", code="foreign_host"))
+
+
+def _opened(scope: Scope) -> bool:
+    """By a link, or typed: a page that tells nothing by itself."""
+    navigated = header(scope, b"sec-fetch-mode") == "navigate"
+    return navigated and scope["method"] == "GET" and scope["path"] in ("/", "/docs")
 
 
 def shared(app: App, origins: Sequence[str]) -> App:
@@ -150,6 +172,7 @@ class Attended:
 
     def __init__(self, app: App, *, timeout_s: float, largest_bytes: int = LARGEST_BODY_BYTES):
         self._app, self._timeout_s, self._largest_bytes = app, timeout_s, largest_bytes
+        self._arriving_bytes = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -186,15 +209,21 @@ class Attended:
 
     async def _read(self, receive: Receive) -> bytes:
         body = bytearray()
-        while True:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise _Gone
-            body += message.get("body", b"")
-            if len(body) > self._largest_bytes:
-                raise self._too_large()
-            if not message.get("more_body"):
-                return bytes(body)
+        try:
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise _Gone
+                body += message.get("body", b"")
+                self._arriving_bytes += len(message.get("body", b""))
+                if len(body) > self._largest_bytes:
+                    raise self._too_large()
+                if len(body) > IN_A_THREAD_BYTES and self._arriving_bytes > MOST_ARRIVING_BYTES:
+                    raise _crowd()
+                if not message.get("more_body"):
+                    return bytes(body)
+        finally:
+            self._arriving_bytes -= len(body)
 
     def _too_large(self) -> ApiError:
         most = f"{self._largest_bytes >> 20} MiB"
@@ -218,8 +247,8 @@ class Attended:
             if over:  # what the work still says when it is cancelled
                 return
             started = True
+            await send(message)  # may wait for a client that does not read
             complete = message["type"] == "http.response.body" and not message.get("more_body")
-            await send(message)
 
         work = asyncio.ensure_future(self._app(scope, once, sent))
         line = asyncio.ensure_future(_left(receive))
@@ -244,6 +273,15 @@ class Attended:
             f"回答超过 {seconds} 秒（--timeout）；请减少生成长度",
         )
         return ApiError(503, message, "timeout", code="timeout", headers={"x-should-retry": "false"})
+
+
+def _crowd() -> ApiError:
+    message = say(
+        f"too many large requests are on their way; come again in {COME_AGAIN_S} s",
+        f"正在接收的大请求过多；请在 {COME_AGAIN_S} 秒后重试",
+    )
+    headers = {"retry-after": str(COME_AGAIN_S)}
+    return ApiError(429, message, "rate_limit", code="queue_full", headers=headers)
 
 
 async def _left(receive: Receive) -> None:

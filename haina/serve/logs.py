@@ -22,6 +22,7 @@ from haina.serve.asgi import App, Message, Receive, Scope, Send, end_stream, hea
 from haina.serve.errors import broken
 
 _PLAIN_ID = re.compile(r"[\w.-]{1,128}", re.ASCII)
+_PLAIN = re.compile(r'[^\s="]*')  # cannot be taken for more than one word of a line
 
 # The line of the request at hand: whoever knows something about it adds it.
 about: ContextVar[dict[str, Any] | None] = ContextVar("about", default=None)
@@ -54,7 +55,10 @@ def _json(event: str, fields: dict[str, Any]) -> str:
 def _text(event: str, fields: dict[str, Any]) -> str:
     words = [time.strftime("%H:%M:%S"), event]
     for name, value in fields.items():
-        words.append(str(value) if name in ("method", "path", "status") else f"{name}={value}")
+        shown = str(value)
+        if name not in ("trace", "message") and not _PLAIN.fullmatch(shown):
+            shown = json.dumps(shown, ensure_ascii=False)
+        words.append(shown if name in ("method", "path", "status") else f"{name}={shown}")
     return one_line(" ".join(words))
 
 

@@ -111,6 +111,12 @@ class Metrics:
         except asyncio.CancelledError:
             reason = "abort"
             raise
+        except ValueError:
+            reason = "refused"
+            raise
+        except Exception:
+            reason = "error"
+            raise
         finally:
             seen.end(reason)
 
@@ -145,7 +151,8 @@ class _Seen:
 
     def end(self, reason: str) -> None:
         """Nothing more is heard. `reason`: of what had not ended by itself."""
-        metrics, prompt, line = self._metrics, _prompt_tokens(self._asked), about.get()
+        metrics, line = self._metrics, about.get()
+        prompt = 0 if reason == "refused" else _prompt_tokens(self._asked)
         key = line.get("key", "") if line else ""
         metrics._whole.labels(self._name).observe(time.perf_counter() - self._began)
         if self._last:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -51,14 +52,21 @@ def _asks_anthropic(request: Request) -> bool:
 
 
 def _openai(shelf: Shelf, name: str) -> dict[str, Any]:
-    created = int(shelf.folder(name).stat().st_mtime)
-    return {"id": name, "object": "model", "created": created, "owned_by": "haina"}
+    return {"id": name, "object": "model", "created": _changed_s(shelf.folder(name)), "owned_by": "haina"}
+
+
+def _changed_s(folder: Path) -> int:
+    """When, since 1970; 0 if somebody has removed it: what is loaded is served still."""
+    try:
+        return int(folder.stat().st_mtime)
+    except OSError:
+        return 0
 
 
 def _anthropic(shelf: Shelf, name: str) -> dict[str, Any]:
     """One that cannot be read has no figures."""
     folder = shelf.folder(name)
-    created = datetime.fromtimestamp(int(folder.stat().st_mtime), timezone.utc)
+    created = datetime.fromtimestamp(_changed_s(folder), timezone.utc)
     try:
         context = Checkpoint.open(folder, verify=False).config.max_position_embeddings
     except ValueError:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
@@ -23,7 +23,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
 from haina.engine.sampling import Sampling
-from haina.serve.answers import UNLIMITED, Question, Usage, answer, text_ids, unhurried
+from haina.serve.answers import UNLIMITED, Question, Usage, answer, opening, text_ids, unhurried
 from haina.serve.asgi import tenant_of
 from haina.serve.engine_thread import Progress
 from haina.serve.errors import ApiError, told
@@ -40,10 +40,10 @@ from haina.serve.ollama_schema import (
     OllamaOptions,
 )
 from haina.serve.shelf import Served, Shelf
-from haina.serve.sse import Stream, all_of, begun, unless_gone
+from haina.serve.sse import Stream, all_of, begun, with_list
 from haina.serve.strict import documented, read
 from haina.serve.tools import Tool, Turn, in_words
-from haina.serve.vectors import embed
+from haina.serve.vectors import Texts, embed
 from haina.wording import say
 
 _SAMPLING = {
@@ -137,7 +137,8 @@ def routes(shelf: Shelf, *, lenient: bool) -> APIRouter:
     async def embed_(request: Request) -> Response:
         """A vector for each text."""
         body = await read(request, EmbedBody, lenient=lenient)
-        return JSONResponse(await unless_gone(request, _embedded(shelf, body, tenant_of(request.scope))))
+        vectors, about = await _embedded(shelf, body, tenant_of(request.scope))
+        return await with_list(about, "embeddings", map(np.ndarray.tolist, vectors))
 
     @router.post("/api/embeddings", openapi_extra=documented(EmbeddingsBody))
     async def embeddings(request: Request) -> Response:
@@ -146,18 +147,18 @@ def routes(shelf: Shelf, *, lenient: bool) -> APIRouter:
         asked = EmbedBody(
             model=name_of(body), input=body.prompt, keep_alive=body.keep_alive, options=body.options
         )
-        found = await unless_gone(request, _embedded(shelf, asked, tenant_of(request.scope)))
-        return JSONResponse({"embedding": found["embeddings"][0]})
+        vectors, _ = await _embedded(shelf, asked, tenant_of(request.scope))
+        return JSONResponse({"embedding": vectors[0].tolist()})
 
     return router
 
 
 async def _answered(request: Request, shelf: Shelf, body: ChatBody | GenerateBody) -> Response:
     tenant = tenant_of(request.scope)
-    lines = await unless_gone(request, begun(_lines(shelf, body, tenant)))
+    lines = await begun(_lines(shelf, body, tenant))
     if body.stream:
         return Stream(sent(lines), failed, media_type="application/x-ndjson")
-    return JSONResponse(put_together(await unless_gone(request, all_of(lines))))
+    return JSONResponse(put_together(await all_of(lines)))
 
 
 async def _lines(shelf: Shelf, body: ChatBody | GenerateBody, tenant: str) -> AsyncGenerator[Line, None]:
@@ -219,18 +220,18 @@ async def sent(lines: AsyncGenerator[Line, None]) -> AsyncGenerator[bytes, None]
             yield line(made)
 
 
-async def _embedded(shelf: Shelf, body: EmbedBody, tenant: str) -> dict[str, Any]:
-    """What /api/embed answers; `truncated`, ours, names the texts of which the end was left out."""
+async def _embedded(shelf: Shelf, body: EmbedBody, tenant: str) -> tuple[np.ndarray, dict[str, Any]]:
+    """The vectors, and what else is told; `truncated`, ours, names the texts of which the end was left out."""
     usage, clock, name = Usage(), Clock(), name_of(body)
     texts = [body.input] if isinstance(body.input, str) else body.input
     with told():
         async with shelf.lend(name) as served:
             clock.loaded = time.perf_counter_ns()
-            context, length = served.model.context, sum(map(len, texts))
-            rows = await unhurried(length, lambda: [text_ids(served, text) for text in texts])
-            long = [at for at, ids in enumerate(rows) if len(ids) > context] if body.truncate else []
-            for at in long:
-                rows[at] = rows[at][:context]
+            rows: Texts = texts
+            long: list[int] = []
+            if body.truncate:
+                length = sum(map(len, texts))
+                rows, long = await unhurried(length, lambda: _shortened(served, texts))
             vectors = np.zeros((0, 0))
             if rows:
                 vectors = await embed(served, rows, usage, tenant=tenant, dimensions=body.dimensions)
@@ -238,4 +239,12 @@ async def _embedded(shelf: Shelf, body: EmbedBody, tenant: str) -> dict[str, Any
             await shelf.unload(name)
     durations = clock.durations(usage)
     kept = {key: durations[key] for key in ("total_duration", "load_duration", "prompt_eval_count")}
-    return {"model": name, "embeddings": vectors.tolist(), **kept} | ({"truncated": long} if long else {})
+    return vectors, {"model": name, **kept} | ({"truncated": long} if long else {})
+
+
+def _shortened(served: Served, texts: Sequence[str]) -> tuple[list[tuple[int, ...]], list[int]]:
+    """The ids of texts, as many as the context holds; and which texts were too long."""
+    context = served.model.context
+    rows = [text_ids(served, opening(served, text)) for text in texts]
+    long = [at for at, ids in enumerate(rows) if len(ids) > context]
+    return [ids[:context] for ids in rows], long

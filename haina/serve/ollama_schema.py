@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from haina.serve.openai_schema import MOST_INPUTS, StopString
 from haina.serve.strict import Strict, Unsupported
 
 DURATION = r"^-?(\d+|(\d+(\.\d+)?(ns|us|µs|ms|s|m|h))+)$"  # as Go writes it, or seconds
@@ -37,7 +38,7 @@ class OllamaOptions(Strict):
     tfs_z: Annotated[float, Field(ge=1, le=1)] | None = None
     seed: int | None = None
     num_predict: Annotated[int, Field(ge=-2)] | None = None
-    stop: str | tuple[str, ...] = ()
+    stop: StopString | Annotated[tuple[StopString, ...], Field(max_length=16)] = ()
     num_ctx: Annotated[int, Field(ge=1)] | None = None  # refused if it is more than there is
     num_keep: int | None = None  # of no effect: nothing is ever cut
     num_batch: int | None = None
@@ -142,7 +143,7 @@ class GenerateBody(AnswerBody):
 class EmbedBody(KeptBody):
     """POST /api/embed."""
 
-    input: str | list[str]
+    input: str | Annotated[list[str], Field(max_length=MOST_INPUTS)]
     truncate: bool | None = None  # true: leave out a text's end; otherwise what is too long is refused
     dimensions: Annotated[int, Field(ge=1)] | None = None
     options: OllamaOptions | None = None

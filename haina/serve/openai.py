@@ -39,9 +39,9 @@ from haina.serve.openai_schema import (
     TextFormat,
 )
 from haina.serve.shelf import Served, Shelf
-from haina.serve.sse import Comments, Stream, begun, data, unless_gone
+from haina.serve.sse import Comments, Stream, begun, data, with_list
 from haina.serve.strict import documented, read
-from haina.serve.tools import Tool, Turn, in_words
+from haina.serve.tools import Tool, Turn, in_words, offered
 from haina.serve.vectors import embed
 from haina.wording import say
 
@@ -65,14 +65,14 @@ def routes(shelf: Shelf, *, lenient: bool) -> APIRouter:
         )
         chunks = Chunks(body, body.model or shelf.names[0], usage)
         if body.stream:
-            return Stream(events(chunks, await unless_gone(request, begun(items))), failed)
-        return JSONResponse(await unless_gone(request, _whole(chunks, items)))
+            return Stream(events(chunks, await begun(items)), failed)
+        return JSONResponse(await _whole(chunks, items))
 
     @router.post("/v1/embeddings", tags=["openai"], openapi_extra=documented(EmbeddingBody))
     async def embeddings(request: Request) -> Response:
         """A vector for each text."""
         body = await read(request, EmbeddingBody, lenient=lenient)
-        return JSONResponse(await unless_gone(request, _embeddings(shelf, body, tenant_of(request.scope))))
+        return await _embeddings(shelf, body, tenant_of(request.scope))
 
     return router
 
@@ -154,8 +154,8 @@ def _chosen(body: ChatCompletionBody, tools: tuple[Tool, ...]) -> tuple[tuple[To
         case NamedTool(function=function):
             return tools, function.name
         case AllowedToolChoice(allowed_tools=allowed):
-            names = {tool.function.name for tool in allowed.tools}
-            return tuple(tool for tool in tools if tool.name in names), allowed.mode
+            names = [tool.function.name for tool in allowed.tools]
+            return offered(tools, names, allowed.mode), allowed.mode
         case str(choice):
             return tools, choice
     return tools, "auto"
@@ -249,8 +249,7 @@ class Chunks:
 
     def whole(self, pieces: Iterable[Piece]) -> dict[str, Any]:
         """The answer in one part."""
-        said = [[piece for piece in pieces if piece.choice == choice] for choice in range(self._body.n or 1)]
-        choices = [self._choice(number, parts) for number, parts in enumerate(said)]
+        choices = [self._choice(number, said) for number, said in enumerate(apart(pieces, self._body.n or 1))]
         return {**self._about, "object": self.kind, "choices": choices, "usage": counts(self._usage)}
 
     def _choice(self, number: int, pieces: list[Piece]) -> dict[str, Any]:
@@ -284,6 +283,14 @@ class Chunks:
         return {"content": [logprob(one) for one in said], "refusal": None}
 
 
+def apart(pieces: Iterable[Piece], choices: int) -> list[list[Piece]]:
+    """The pieces of each choice."""
+    found: list[list[Piece]] = [[] for _ in range(choices)]
+    for piece in pieces:
+        found[piece.choice].append(piece)
+    return found
+
+
 def logprob(said: Said) -> dict[str, Any]:
     top = [_token(text_bytes, value) for _, text_bytes, value in said.top]
     return {**_token(said.text_bytes, said.nats), "top_logprobs": top}
@@ -310,9 +317,9 @@ def counts(usage: Usage) -> dict[str, Any]:
 async def events(chunks: Any, items: AsyncGenerator[Piece | Progress, None]) -> AsyncGenerator[bytes, None]:
     """Server-sent events of chunks (Chunks, or completions.py's), with comments while the prompt is read."""
     comments = Comments()
-    for chunk in chunks.start():
-        yield data(chunk)
     async with aclosing(items):
+        for chunk in chunks.start():
+            yield data(chunk)
         async for item in items:
             if isinstance(item, Progress):
                 told = chunks.progress(item)
@@ -348,19 +355,20 @@ def inputs(given: Inputs, name: str = "input") -> list[str | tuple[int, ...]]:
     return [one if isinstance(one, str) else tuple(one) for one in given if not isinstance(one, int)]
 
 
-async def _embeddings(shelf: Shelf, body: EmbeddingBody, tenant: str) -> dict[str, Any]:
+async def _embeddings(shelf: Shelf, body: EmbeddingBody, tenant: str) -> Response:
     usage = Usage()
     with told("input"):
         async with shelf.lend(body.model) as served:
             texts = inputs(body.input)
             vectors = await embed(served, texts, usage, tenant=tenant, dimensions=body.dimensions)
     form = _base64 if body.encoding_format == "base64" else np.ndarray.tolist
-    rows = [
+    rows = (
         {"object": "embedding", "index": index, "embedding": form(vector)}
         for index, vector in enumerate(vectors)
-    ]
+    )
     tokens = {"prompt_tokens": usage.prompt_tokens, "total_tokens": usage.prompt_tokens}
-    return {"object": "list", "data": rows, "model": body.model or shelf.names[0], "usage": tokens}
+    about = {"object": "list", "model": body.model or shelf.names[0], "usage": tokens}
+    return await with_list(about, "data", rows)
 
 
 def _base64(vector: np.ndarray) -> str:

@@ -20,6 +20,13 @@ LongText = Annotated[str, Field(max_length=1 << 20)]
 StopString = Annotated[str, Field(min_length=1, max_length=1000)]
 Ids = Annotated[list[Id], Field(max_length=1 << 20)]
 Inputs = str | list[str] | Ids | list[Ids]  # a text, texts, ids, lists of ids
+MOST_INPUTS = 2048  # to be made vectors of, as OpenAI has it
+Embedded = (
+    str
+    | Annotated[list[str], Field(max_length=MOST_INPUTS)]
+    | Ids
+    | Annotated[list[Ids], Field(max_length=MOST_INPUTS)]
+)
 
 
 class Sampled(Strict):
@@ -244,7 +251,7 @@ class CompletionBody(Asked):
 class EmbeddingBody(Strict):
     """POST /v1/embeddings."""
 
-    input: Inputs
+    input: Embedded
     model: str | None = None
     dimensions: Count | None = None  # the first so many; at most the model's own number
     encoding_format: Literal["float", "base64"] | None = None

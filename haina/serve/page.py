@@ -137,7 +137,7 @@ class About(_Closed):
 class NewMessage(_Closed):
     parent: Number | None = None
     role: Literal["user", "assistant"]
-    content: Text
+    content: Annotated[Text, Field(max_length=1 << 20)]
     about: About = About()
 
 

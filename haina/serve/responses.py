@@ -32,9 +32,9 @@ from haina.serve.responses_schema import (
     ResponseToolName,
 )
 from haina.serve.shelf import Shelf
-from haina.serve.sse import Comments, Stream, begun, data, unless_gone
+from haina.serve.sse import Comments, Stream, begun, data
 from haina.serve.strict import documented, read
-from haina.serve.tools import Tool, Turn, in_words
+from haina.serve.tools import Tool, Turn, in_words, offered
 
 Event = dict[str, Any]
 
@@ -58,8 +58,8 @@ def routes(shelf: Shelf, *, lenient: bool) -> APIRouter:
         )
         made = Events(body, body.model or shelf.names[0], usage)
         if body.stream:
-            return Stream(_streamed(made, await unless_gone(request, begun(items))), made.failed)
-        return JSONResponse(await unless_gone(request, _whole(made, items)))
+            return Stream(_streamed(made, await begun(items)), made.failed)
+        return JSONResponse(await _whole(made, items))
 
     return router
 
@@ -95,8 +95,7 @@ def _chosen(body: ResponseBody) -> tuple[tuple[Tool, ...], str]:
         case ResponseToolName(name=name):
             return tools, name
         case ResponseAllowedTools(mode=mode, tools=allowed):
-            names = {tool.name for tool in allowed}
-            return tuple(tool for tool in tools if tool.name in names), mode
+            return offered(tools, [tool.name for tool in allowed], mode), mode
         case str(choice):
             return tools, choice
     return tools, "auto"
@@ -148,7 +147,7 @@ class Events:
 
     def of(self, piece: Piece) -> Iterator[Event]:
         """What a piece adds; with its `finish` the answer ends."""
-        if piece.text:
+        if piece.text or piece.said:
             yield from self._say(piece.text, piece.said)
         if piece.call:
             yield from self._call(piece.call)

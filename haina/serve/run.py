@@ -1,7 +1,7 @@
 """Run: `haina serve` from its options to the end of the process: what is refused, the socket, the models, the server.
 
-Around the application (serve/app.py) it puts, from the outside in: the log, the hosts, the keys, health, the queue,
-and the attention to clients that leave. It does not know what they do, nor any dialect.
+Around the application (serve/app.py) it puts, from the outside in: the log, the hosts, the keys, health, the attention
+to clients that leave, and the queue. It does not know what they do, nor any dialect.
 """
 
 from __future__ import annotations
@@ -12,9 +12,12 @@ import os
 import signal
 import socket
 import sys
-from asyncio import TimerHandle, Transport
+import threading
+import traceback
+from asyncio import AbstractEventLoop, TimerHandle, Transport
 from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +42,7 @@ from haina.serve.shelf import Shelf, named_folders
 from haina.wording import say
 
 HEADERS_S = 20.0  # a connection on which no whole request has come for so long is closed
+STALLED_S = 20.0  # one that is to be closed, and of whose answer nothing is read for so long, is cut off
 KEEP_S = 75  # an idle one that had a request; longer than clients keep theirs, so that they close first
 DRAIN_S = 60  # after SIGTERM, for answers on their way
 MOST_FILES = 65536
@@ -111,8 +115,8 @@ def operated(app: App, shelf: Shelf, metrics: Metrics, log: Log, options: ServeO
 
 
 def bounded(app: App, options: ServeOptions) -> App:
-    """With a queue before it, and an eye on who asks."""
-    return Queue(Attended(app, timeout_s=options.timeout), options.queue, counts=_asks)
+    """With a queue before it, for those whose whole request is here, and an eye on who asks."""
+    return Attended(Queue(app, options.queue, counts=_asks), timeout_s=options.timeout)
 
 
 def guarded(app: App, log: Log, options: ServeOptions) -> App:
@@ -203,13 +207,37 @@ def _allow_many_files() -> None:
 # -- the server -----------------------------------------------------------------------------------------------
 
 
+class _Line:
+    """A transport that, once it is closed, waits for its client to read the rest, but only while the client does."""
+
+    def __init__(self, transport: Transport, loop: AbstractEventLoop):
+        self._transport, self._loop = transport, loop
+        self._left_bytes = -1  # when it was last looked at; -1 before it is closed
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def close(self, patience_s: float | None = None) -> None:
+        """`patience_s` is how long nothing may be read."""
+        self._transport.close()
+        if self._left_bytes < 0:
+            self._look(STALLED_S if patience_s is None else patience_s)
+
+    def _look(self, patience_s: float) -> None:
+        before, self._left_bytes = self._left_bytes, self._transport.get_write_buffer_size()
+        if self._left_bytes == before:
+            self._transport.abort()
+        elif self._left_bytes:
+            self._loop.call_later(patience_s, self._look, patience_s)
+
+
 class _Protocol(H11Protocol):
-    """uvicorn's, less its patience with connections that do not bring a whole request."""
+    """uvicorn's, less its patience with connections that do not bring a whole request, or do not read the answer."""
 
     _waiting: TimerHandle | None = None
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
+        super().connection_made(_Line(transport, self.loop))  # type: ignore[arg-type]
         self._watch()
 
     def data_received(self, data: bytes) -> None:
@@ -272,10 +300,19 @@ def _run(app: App, listener: socket.socket, log: Log, started: Callable[[], None
         logging.getLogger(name).addHandler(Errors(log))
         logging.getLogger(name).propagate = False
     before = signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn raises it once more when it has ended
+    hook, threading.excepthook = threading.excepthook, partial(_thread_died, log)
     try:
         _Server(configured(app), started).run(sockets=[listener])
     finally:
+        threading.excepthook = hook
         signal.signal(signal.SIGTERM, before)
+
+
+def _thread_died(log: Log, what: threading.ExceptHookArgs) -> None:
+    """As an engine's does when it fails for good."""
+    name = what.thread.name if what.thread else "?"
+    trace = "".join(traceback.format_exception(what.exc_type, what.exc_value, what.exc_traceback))
+    log.write("error", message=f"the thread {name} has ended", trace=trace)
 
 
 def _url(host: str, port: int) -> str:

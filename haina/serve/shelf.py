@@ -19,6 +19,7 @@ from haina.apps.chat import Settings
 from haina.apps.model import (
     CACHES,
     Model,
+    NoRoom,
     Progress,
     context_tokens,
     load_model,
@@ -225,7 +226,8 @@ class Shelf:
                 place.served = await self._fitted(place)
                 return place.served
         except (ValueError, OSError, MemoryError) as error:
-            raise NotLoaded(explained(error)) from error
+            # its folder is nobody's business but the operator's
+            raise NotLoaded(explained(error).replace(str(place.folder), place.name)) from error
 
     async def _fitted(self, place: _Place) -> Served:
         """Idle models make room, the longest idle first, until it fits or none is left."""
@@ -233,7 +235,7 @@ class Shelf:
         while True:
             try:
                 return await asyncio.to_thread(self._opened, place, checkpoint, None)
-            except ValueError:
+            except NoRoom:
                 idle = [other for other in self._places.values() if other.served and not other.users]
                 if not idle:
                     raise
@@ -247,6 +249,8 @@ class Shelf:
     def _rest(self, place: _Place) -> None:
         """Nobody uses it now. If that stays so for the time of the options, it goes."""
         place.left_s = time.monotonic()
+        if place.leaving:
+            place.leaving.cancel()
         if self._options.idle:
             loop = asyncio.get_running_loop()
             place.leaving = loop.call_later(self._options.idle * 60, self._idle, place.name)

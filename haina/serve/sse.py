@@ -1,18 +1,17 @@
-"""Answers over HTTP: a response that is sent while it is made, and one that is made unless its caller has gone.
+"""Answers over HTTP: one that is sent while it is made, and one whose long list is written beside the loop.
 
-Both end their work at once when the client leaves. It does not know what is sent, nor how a dialect says in the middle
-of a stream that something went wrong: that it is given, and leaves it in the scope for those around it.
+It does not know what is sent, who leaves (limits.py cancels the work), nor how a dialect says in the middle of a
+stream that something went wrong: that it is given, and leaves it in the scope for those around it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
 from contextlib import aclosing
 from typing import Any, TypeVar
 
-from fastapi import Request
 from pydantic_core import to_json
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -25,12 +24,11 @@ T = TypeVar("T")
 COMMENT_S = 0.25  # between two comments about a prompt that is being read
 
 
-class ClientGone(Exception):
-    """Nobody waits for the answer any more."""
-
-
 class Stream(Response):
-    """Parts that are sent as they come; an ApiError in the middle is the last one. The generator is always closed."""
+    """Parts that are sent as they come; an ApiError in the middle is the last one. The generator is always closed.
+
+    It is begun before anything is sent: closed before it has begun, it would not close what it was given.
+    """
 
     def __init__(
         self,
@@ -48,23 +46,12 @@ class Stream(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope.setdefault("state", {})[FAILED] = self.failed
-        sending = asyncio.create_task(self._send(send))
-        leaving = asyncio.create_task(_gone(receive))
-        try:
-            await asyncio.wait((sending, leaving), return_when=asyncio.FIRST_COMPLETED)
-            if sending.done():
-                sending.result()
-        finally:
-            for task in (sending, leaving):
-                task.cancel()
-            await asyncio.gather(sending, leaving, return_exceptions=True)
-            await self.parts.aclose()
-
-    async def _send(self, send: Send) -> None:
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         last = b""
         async with aclosing(self.parts) as parts:
+            part = await anext(parts)
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             try:
+                await send({"type": "http.response.body", "body": part, "more_body": True})
                 async for part in parts:
                     await send({"type": "http.response.body", "body": part, "more_body": True})
             except ApiError as error:
@@ -72,41 +59,20 @@ class Stream(Response):
         await send({"type": "http.response.body", "body": last, "more_body": False})
 
 
-async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """The result of some work, which is cancelled when the client leaves. ClientGone."""
-    working = asyncio.create_task(work)
-    leaving = asyncio.create_task(_gone(request.receive))
-    try:
-        await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
-        if working.done():
-            return working.result()
-        raise ClientGone
-    finally:
-        for task in (working, leaving):
-            task.cancel()
-        await asyncio.gather(working, leaving, return_exceptions=True)
-
-
 async def begun(items: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
     """The same items; but the first is there already, so that a refusal is raised here and not in the middle."""
-    try:
-        first = await anext(items)
-    except BaseException:
-        await items.aclose()
-        raise
-    return _after(first, items)
+    again = _first_twice(items)
+    await anext(again)
+    return again
 
 
-async def _after(first: T, items: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
+async def _first_twice(items: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
     async with aclosing(items):
+        first = await anext(items)
+        yield first
         yield first
         async for item in items:
             yield item
-
-
-async def _gone(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
 
 
 class Comments:
@@ -128,6 +94,16 @@ def data(value: Any, event: str | None = None) -> bytes:
     """One event of server-sent events."""
     name = f"event: {event}\n".encode() if event else b""
     return b"%bdata: %b\n\n" % (name, to_json(value))
+
+
+async def with_list(about: Mapping[str, Any], name: str, rows: Iterable[Any]) -> Response:
+    """The object `about` with one list more, as JSON made beside the loop, a row at a time: others run in between."""
+    head = to_json(about)[:-1]
+
+    def written() -> bytes:
+        return b"%b,%b:[%b]}" % (head, to_json(name), b",".join(map(to_json, rows)))
+
+    return Response(await asyncio.to_thread(written), media_type="application/json")
 
 
 def compact(value: Any) -> str:

@@ -20,11 +20,9 @@ from pydantic.json_schema import WithJsonSchema, models_json_schema
 from pydantic_core import CoreSchema, ErrorDetails, PydanticCustomError, core_schema, from_json
 
 from haina.serve.errors import ApiError
-from haina.serve.limits import IN_A_THREAD_BYTES, crowded
+from haina.serve.limits import IN_A_THREAD_BYTES
 from haina.wording import say
 
-MOST_BYTES = 16 << 20  # of a body: a context of a million tokens is less
-MOST_HEARD_BYTES = 8 * MOST_BYTES  # of one that is refused
 LONGEST_SHOWN = 120  # characters of a wrong value
 SCHEMAS = "#/components/schemas/"
 
@@ -89,20 +87,31 @@ async def read(request: Request, body: type[Body], *, lenient: bool = False) -> 
 
     What `lenient` dropped is in `request.state.ignored`, and so in the header x-haina-ignored (app.py).
     """
-    wire = await _bytes_of(request)
+    _no_query(request, lenient)
+    wire = await request.body()
     if len(wire) <= IN_A_THREAD_BYTES:
         value, ignored = _parsed(wire, body, lenient)
     else:
         value, ignored = await asyncio.to_thread(_parsed, wire, body, lenient)
     if ignored:
-        request.state.ignored = ignored
+        request.state.ignored = [*getattr(request.state, "ignored", ()), *ignored]
     return value
+
+
+def _no_query(request: Request, lenient: bool) -> None:
+    """What is asked stands in the body; nothing behind a question mark would be heeded."""
+    names = list(request.query_params)
+    if names and lenient:
+        request.state.ignored = [f"?{name}" for name in names]
+    elif names:
+        name = _shown(names[0])
+        en = f"Unknown query parameter {name}; fields belong into the body."
+        text = say(en, f"未知的查询参数 {name}；字段应写在请求体中。")
+        raise ApiError(400, text, param=name, code="unknown_parameter")
 
 
 def _parsed(wire: bytes, body: type[Body], lenient: bool) -> tuple[Body, list[str]]:
     """The body, and the unknown fields that were dropped."""
-    if crowded(wire):
-        raise _too_large(say("has too many parts", "的成分过多"))
     try:
         return body.model_validate_json(wire, strict=True), []
     except ValidationError as error:
@@ -118,30 +127,6 @@ def _parsed(wire: bytes, body: type[Body], lenient: bool) -> tuple[Body, list[st
         except ValidationError as error:
             errors = error.errors(include_url=False, include_input=False)
     raise _error(errors, body, json.dumps(value))
-
-
-async def _bytes_of(request: Request) -> bytes:
-    """ApiError 413 when there are too many. They are heard to the end, for a client that still sends hears nothing."""
-    parts: list[bytes] = []
-    count = 0
-    length = request.headers.get("content-length", "0")
-    if length.isdigit() and int(length) > MOST_HEARD_BYTES:
-        raise _too_large()
-    async for part in request.stream():
-        count += len(part)
-        if count <= MOST_BYTES:
-            parts.append(part)
-        elif count > MOST_HEARD_BYTES:
-            break
-    if count > MOST_BYTES:
-        raise _too_large()
-    return b"".join(parts)
-
-
-def _too_large(why: str = "") -> ApiError:
-    why = why or say(f"is larger than {MOST_BYTES >> 20} MiB", f"超过 {MOST_BYTES >> 20} MiB")
-    text = say(f"the body {why}; send less at once", f"请求体{why}；请分次发送")
-    return ApiError(413, text, "too_large", code="body_too_large", headers={"connection": "close"})
 
 
 # -- what is wrong, for people ----------------------------------------------------------------------------------
@@ -181,10 +166,10 @@ def _error(errors: list[ErrorDetails], body: type[Strict], wire: bytes | str) ->
     # of a union every member complains; the one that came furthest knows best
     detail = max(errors, key=lambda e: (e["type"] == "too_long", len(_path(e["loc"], value))))
     path = _path(detail["loc"], value, missing=detail["type"] == "missing")
-    name = _dotted(path)
+    name = _shown(_dotted(path))
     match detail["type"]:
         case "extra_forbidden":
-            hint = _nearest(str(path[-1]), body, own=len(path) == 1)
+            hint = _nearest(str(path[-1])[:LONGEST_SHOWN], body, own=len(path) == 1)
             en, zh = (f" Did you mean {hint}?", f"是否想写 {hint}？") if hint else ("", "")
             text = say(f"Unknown field {name}.{en}", f"未知字段 {name}。{zh}")
             return ApiError(400, text, param=name, code="unknown_parameter")
@@ -198,8 +183,7 @@ def _error(errors: list[ErrorDetails], body: type[Strict], wire: bytes | str) ->
         case "unsupported":
             text = say(f"{name} is not supported here; leave it out.", f"此处不支持 {name}；请去掉。")
             return ApiError(400, text, param=name, code="unsupported_parameter")
-    shown = json.dumps(_at(value, path), ensure_ascii=False)
-    shown = shown if len(shown) <= LONGEST_SHOWN else shown[: LONGEST_SHOWN - 1] + "…"
+    shown = _shown(json.dumps(_at(value, path), ensure_ascii=False))
     known = REASONS.get(detail["type"])
     reason = known.format_map(detail.get("ctx", {})) if known else detail["msg"]
     text = say(
@@ -207,6 +191,10 @@ def _error(errors: list[ErrorDetails], body: type[Strict], wire: bytes | str) ->
         f"{name or '请求体'} 的值无效：{reason}（现为 {shown}）",
     )
     return ApiError(400, text, param=name or None, code="invalid_value")
+
+
+def _shown(text: str) -> str:
+    return text if len(text) <= LONGEST_SHOWN else text[: LONGEST_SHOWN - 1] + "…"
 
 
 def _path(loc: Sequence[str | int], value: Any, *, missing: bool = False) -> Path:

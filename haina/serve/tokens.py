@@ -6,12 +6,13 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
 from haina.serve.answers import Question, prompt_ids, text_ids, unhurried
-from haina.serve.errors import told
+from haina.serve.errors import ApiError, told
 from haina.serve.openai import contradiction, turn_of
 from haina.serve.openai_schema import DetokenizeBody, TokenizeBody
 from haina.serve.shelf import Shelf
 from haina.serve.strict import documented, read
 from haina.serve.tools import in_words
+from haina.wording import say
 
 
 def routes(shelf: Shelf, *, lenient: bool) -> APIRouter:
@@ -42,7 +43,18 @@ def routes(shelf: Shelf, *, lenient: bool) -> APIRouter:
         body = await read(request, DetokenizeBody, lenient=lenient)
         with told():
             async with shelf.lend(body.model) as served:
+                _known(body.tokens, served.model.tokenizer.size)
                 text = await unhurried(len(body.tokens), lambda: served.model.tokenizer.decode(body.tokens))
                 return JSONResponse({"content": text, "prompt": text})
 
     return router
+
+
+def _known(ids: list[int], size: int) -> None:
+    """ApiError, if one of them is no token."""
+    if unknown := next((id for id in ids if id >= size), None):
+        text = say(
+            f"tokens: {unknown} is no token; they go from 0 to {size - 1:,}",
+            f"tokens：{unknown} 不是词元；编号从 0 到 {size - 1:,}",
+        )
+        raise ApiError(400, text, param="tokens", code="invalid_value")

@@ -78,6 +78,30 @@ def in_words(turns: Sequence[Turn], tools: Sequence[Tool] = (), choice: str = "a
     return tuple(said)
 
 
+def offered(tools: Sequence[Tool], names: Sequence[str], choice: str) -> tuple[Tool, ...]:
+    """Of the tools those that are named. ValueError: a name is none of theirs; none is named, but must be called."""
+    known = {tool.name: tool for tool in tools}
+    for name in names:
+        if name not in known:
+            raise ValueError(_unknown(name, tools))
+    if choice == "required" and not names:
+        raise ValueError(
+            say(
+                "tool_choice requires a call, but allows no tool; name one of them",
+                "tool_choice 要求调用工具，却没有允许任何工具；请列出至少一个",
+            )
+        )
+    return tuple(known[name] for name in dict.fromkeys(names))
+
+
+def _unknown(name: str, tools: Sequence[Tool]) -> str:
+    names = ", ".join(tool.name for tool in tools)
+    return say(
+        f"tool_choice names {name!r}, which is none of the tools ({names})",
+        f"tool_choice 指定的 {name!r} 不在 tools 之中（{names}）",
+    )
+
+
 def _told(tools: Sequence[Tool]) -> str:
     lines = [
         json.dumps(
@@ -103,21 +127,15 @@ def grammar(tools: Sequence[Tool], choice: str, *, parallel: bool, text: Mapping
 
     `text`: a JSON schema that the text has to satisfy. ValueError: there is no tool of the name.
     """
-    offered = tools if choice in ("auto", "required") else [tool for tool in tools if tool.name == choice]
-    if not offered:
-        names = ", ".join(tool.name for tool in tools)
-        raise ValueError(
-            say(
-                f"tool_choice names {choice!r}, which is none of the tools ({names})",
-                f"tool_choice 指定的 {choice!r} 不在 tools 之中（{names}）",
-            )
-        )
+    callable_ = tools if choice in ("auto", "required") else [tool for tool in tools if tool.name == choice]
+    if not callable_:
+        raise ValueError(_unknown(choice, tools))
     lines = ["start: text | calls" if choice == "auto" else "start: calls"]
     if choice == "auto":
         lines += ["text: TEXT", _FREE_TEXT] if text is None else [f"text: {_json(text)}"]
     lines.append("calls: call" + (r' ("\n" call)*' if parallel else ""))
-    lines.append("call: " + " | ".join(f"call_{number}" for number in range(len(offered))))
-    for number, tool in enumerate(offered):
+    lines.append("call: " + " | ".join(f"call_{number}" for number in range(len(callable_))))
+    for number, tool in enumerate(callable_):
         lines.append(f"call_{number}: {_quoted(_head(tool.name))} arguments_{number} {_quoted(CLOSE)}")
         lines.append(f"arguments_{number}: {_json(arguments_schema(tool))}")
     return "\n".join(lines) + "\n"
@@ -159,8 +177,8 @@ class CallReader:
     Only what the grammar above lets through is read; so a brace outside of strings is all that needs counting.
     """
 
-    def __init__(self) -> None:
-        self.is_text: bool | None = None
+    def __init__(self, *, may_be_text: bool = True) -> None:
+        self.is_text: bool | None = None if may_be_text else False
         self.calls = 0
         self._waiting = ""
         self._depth = 0  # of braces in the arguments
@@ -189,9 +207,9 @@ class CallReader:
         return found
 
     def close(self) -> None:
-        """The answer has ended; what could have been the beginning of a call was text."""
+        """The answer has ended. A call that was cut off in its head is nobody's: no other text begins like one."""
         if self.is_text is None:
-            self.is_text = not self._waiting.startswith(OPEN)
+            self.is_text = not self._waiting.startswith(OPEN[:2])
 
     def _arguments(self) -> str:
         """As much as there is of the arguments, up to their last brace."""

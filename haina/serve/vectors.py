@@ -16,7 +16,8 @@ from haina.wording import say
 if TYPE_CHECKING:
     from haina.serve.shelf import Served
 
-Texts = Sequence[str | tuple[int, ...]]
+Texts = Sequence[str] | Sequence[str | tuple[int, ...]] | Sequence[tuple[int, ...]]
+AT_ONCE = 64  # texts of one request that the engine has; the others wait here, where waiting costs nothing
 
 
 async def embed(
@@ -28,12 +29,20 @@ async def embed(
     """
     rows = await unhurried(sum(map(len, texts)), lambda: [_row(served, text) for text in texts])
     usage.prompt_tokens += sum(map(len, rows))
-    tasks = [asyncio.create_task(_vector(served, ids, tenant)) for ids in rows]
+    vectors, waiting = [np.empty(0)] * len(rows), enumerate(rows)
+
+    async def one_after_another() -> None:
+        for at, ids in waiting:
+            vectors[at] = await _vector(served, ids, tenant)
+
+    tasks = [asyncio.create_task(one_after_another()) for _ in range(min(AT_ONCE, len(rows)))]
     try:
-        return shortened(np.stack(await asyncio.gather(*tasks)), dimensions)
+        await asyncio.gather(*tasks)
     finally:
         for task in tasks:
             task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    return shortened(np.stack(vectors), dimensions)
 
 
 def _row(served: Served, text: str | tuple[int, ...]) -> tuple[int, ...]:

@@ -176,6 +176,22 @@ def test_tools_that_are_not_called(client: openai.OpenAI) -> None:
         )
 
 
+def test_a_call_that_is_cut_off_is_no_text(client: openai.OpenAI) -> None:
+    for length in range(1, 13):
+        asked = {"tools": [WEATHER], "tool_choice": "required", "max_tokens": length}
+        message = chat(client, **asked).choices[0].message
+        assert not message.content, length
+        assert "".join(part.choices[0].delta.content or "" for part in streamed(client, **asked)) == ""
+
+
+@pytest.mark.parametrize(("mode", "names"), [("required", ["nope"]), ("required", []), ("auto", ["nope"])])
+def test_only_tools_that_are_there_may_be_allowed(client: openai.OpenAI, mode: str, names: list[str]) -> None:
+    tools = [{"type": "function", "function": {"name": name}} for name in names]
+    allowed = {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": tools}}
+    with pytest.raises(openai.BadRequestError, match="nope" if names else "allows no tool"):
+        chat(client, tools=[WEATHER], tool_choice=allowed)
+
+
 def test_a_conversation_with_a_call_goes_on(client: openai.OpenAI) -> None:
     first = chat(client, tools=[WEATHER], tool_choice="required", parallel_tool_calls=False, max_tokens=100)
     said = first.choices[0].message
@@ -344,6 +360,17 @@ def _after_a_while(url: str, body: dict[str, Any]) -> None:
 def _after_the_first_part(url: str, body: dict[str, Any]) -> None:
     with httpx2.stream("POST", url, json={**body, "stream": True}) as answer:
         assert next(answer.iter_bytes())
+
+
+def test_names_that_are_no_header_are_dropped_all_the_same(serving: Any) -> None:
+    wild = {"a\r\nSet-Cookie: x=1": 1, "长" * 5000: 1, **{f"field{n}": n for n in range(50)}}
+    with serving(ServeOptions(lenient=True)) as address:
+        answer = httpx2.post(
+            f"{address}/v1/chat/completions", json={"messages": HELLO, "max_tokens": 1, **wild}
+        )
+    assert answer.status_code == 200 and "set-cookie" not in answer.headers
+    assert answer.headers["x-haina-ignored"].endswith("and 20 more")
+    assert len(answer.headers["x-haina-ignored"]) < 4000
 
 
 def test_who_leaves_before_the_answer_frees_its_pages(server: str, shelf: Shelf) -> None:

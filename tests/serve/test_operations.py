@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -303,7 +304,16 @@ def test_time_is_up(own: Callable[..., Server]) -> None:
         ("/v1/models", None, {"host": "["}, 403),
         (CHAT, b"{}", {"origin": "https://evil.example"}, 403),
         (CHAT, b"{}", {"origin": "null"}, 403),
-        ("/v1/models", None, {"origin": "http://localhost:3000"}, 200),
+        ("/v1/models", None, {"origin": "http://localhost:3000"}, 403),  # another program of this machine
+        (
+            "/page/model?name=haina-brook",
+            None,
+            {"sec-fetch-site": "cross-site"},
+            403,
+        ),  # an image of some page
+        ("/", None, {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"}, 200),  # a link to us
+        (CHAT + "?stream=true", b"{}", {}, 400),
+        ("/detokenize", b'{"tokens": [99999999]}', {}, 400),
         ("/v1/models", None, {"host": "[::1]:8080"}, 200),
         ("/v1/models", None, {"x-many": "a" * 60_000}, 431),
     ],
@@ -353,13 +363,26 @@ def test_health_and_metrics(server: Server) -> None:
     assert server.metric("haina_inter_token_latency_seconds_count") > 0
 
 
+def test_a_refusal_is_no_success(server: Server) -> None:
+    name = 'haina_request_success_total{finished_reason="stop",model_name="haina-brook"}'
+    before, read = server.metric(name), server.metric('haina_prompt_tokens_total{model_name="haina-brook"}')
+    body = {"messages": [{"role": "user", "content": "你好"}], "logit_bias": {"99999999": 1}}
+    assert server.ask(CHAT, json.dumps(body).encode())[0] == 400
+    assert server.metric(name) == before
+    assert server.metric('haina_prompt_tokens_total{model_name="haina-brook"}') == read
+
+
 def test_keys_open_the_door_to_others(own: Callable[..., Server], tmp_path: Path) -> None:
     file = tmp_path / "keys.txt"
     command = [sys.executable, "-m", "haina", "serve", "--new-key", "alice", "--api-key-file", str(file)]
     made = subprocess.run(command, capture_output=True, encoding="utf-8", check=True, env=environment())
     key = made.stdout.strip()
     assert key.startswith("haina-") and key not in made.stderr + file.read_text("utf-8")
+    file.write_text(
+        file.read_text("utf-8").strip() + " metrics\n" + f"bob sha256:{sha256(b'b').hexdigest()}\n"
+    )
     server = own("--host", "0.0.0.0", "--api-key-file", str(file))
+    assert server.ask("/metrics", headers={"authorization": "Bearer b"})[0] == 403
     bearer = {"authorization": f"Bearer {key}", "host": "llm.example"}
     assert [
         server.ask(path)[0] for path in ("/healthz", "/readyz", "/metrics", "/v1/models", "/openapi.json")

@@ -98,6 +98,12 @@ def test_logprobs(client: openai.OpenAI) -> None:
     assert all(len(one.top_logprobs) == 2 for one in part.logprobs)
 
 
+def test_no_token_is_without_its_logprob(client: openai.OpenAI) -> None:
+    asked = {"include": ["message.output_text.logprobs"], "temperature": 2.0, "max_output_tokens": 60}
+    answer = respond(client, **asked)
+    assert len(answer.output[0].content[0].logprobs) >= answer.usage.output_tokens - 1  # the end says nothing
+
+
 def test_the_oldest_rounds_are_left_out_if_asked_to(client: openai.OpenAI) -> None:
     rounds: Any = [
         {"role": role, "content": text * 80} for text in "春夏秋冬" for role in ("user", "assistant")

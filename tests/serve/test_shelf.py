@@ -172,6 +172,23 @@ def test_idle_ones_make_room_when_memory_is_short(
     run(all())
 
 
+def test_what_can_never_be_loaded_puts_nobody_out(shelf: Callable[..., Shelf], tmp_path: Path) -> None:
+    shutil.copytree(WEIGHTS, tmp_path / "two")
+    models = shelf({"one": WEIGHTS, "two": tmp_path / "two"}, OPTIONS)
+
+    async def all() -> None:
+        async with models.lend("one"):
+            pass
+        (tmp_path / "two" / "config.json").write_text("{}")
+        with pytest.raises(NotLoaded, match=r"^two") as refused:
+            async with models.lend("two"):
+                pass
+        assert str(tmp_path) not in str(refused.value)
+        assert loaded(models) == ["one"]
+
+    run(all())
+
+
 def test_a_stopped_engine_is_replaced(shelf: Callable[..., Shelf]) -> None:
     models = shelf()
 

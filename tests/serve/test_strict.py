@@ -38,7 +38,7 @@ def reading(body: Any, *, lenient: bool = False) -> tuple[Painting, list[str]]:
     async def receive() -> dict[str, Any]:
         return {"type": "http.request", "body": wire, "more_body": False}
 
-    request = Request({"type": "http", "headers": [], "state": {}}, receive)
+    request = Request({"type": "http", "headers": [], "query_string": b"", "state": {}}, receive)
     return asyncio.run(read(request, Painting, lenient=lenient)), getattr(request.state, "ignored", [])
 
 
