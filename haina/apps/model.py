@@ -60,8 +60,12 @@ class Model:
 
     @cached_property
     def unspeakable_ids(self) -> frozenset[int]:
-        """Ids that are no text: control and reserved pieces, and rows of the embedding without a piece."""
-        return self.tokenizer.control_ids.union(range(self.tokenizer.size, self.checkpoint.config.vocab_size))
+        """Ids that are no text: control and reserved pieces, and rows of the embedding without a piece.
+
+        Into and out of character mode a model may go by itself.
+        """
+        control_ids = self.tokenizer.control_ids.difference(self.tokenizer.character_mode or ())
+        return control_ids.union(range(self.tokenizer.size, self.checkpoint.config.vocab_size))
 
 
 def open_model(folder: str | Path, options: ModelOptions, *, progress: Progress | None = None) -> Model:

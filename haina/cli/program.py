@@ -12,12 +12,12 @@ import sys
 import typer
 
 from haina.apps.screen import complain, explained, interactive
-from haina.cli import data, models, talk, training  # each brings its verbs
+from haina.cli import corpus, data, models, talk, training, tuning  # each brings its verbs
 from haina.cli.app import app
 from haina.flags import usage
 from haina.wording import say
 
-VERBS = (talk, models, data, training)
+VERBS = (talk, models, corpus, data, training, tuning)
 REFUSED = 2  # exit status; Typer makes Ctrl-C 130
 
 

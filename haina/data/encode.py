@@ -112,7 +112,7 @@ def _messages(given: Any) -> list[Message]:
                     f"第 {number} 条消息缺少 role 或 content；二者都要有，且须为文本",
                 )
             )
-        found.append(Message(role, content))
+        found.append(Message(role, content, bool(message.get("by_character", False))))
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from haina.options.flag import flag
 
@@ -59,3 +60,43 @@ class CompressionOptions:
     """Comparing vocabularies."""
 
     json: bool = flag(False, "as JSON", "以 JSON 输出")
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """Making a corpus."""
+
+    out: str = flag(
+        "corpus", "the folder to make [default: corpus]", "输出目录，默认 corpus", metavar="FOLDER"
+    )
+    root: str = flag(
+        "",
+        "where the paths of the recipe begin [default: its folder]",
+        "配方中路径的起点，默认为配方所在目录",
+        metavar="FOLDER",
+    )
+    executor: Literal["local", "ray", "slurm"] = flag(
+        "local", "where it runs [default: local]", "运行方式，默认 local"
+    )
+    workers: int = flag(
+        0,
+        "tasks at the same time [default: one per core]",
+        "并行任务数，默认每核一个",
+        metavar="N",
+        least=0,
+        most=4096,
+    )
+    slurm_partition: str = flag("", "partition of Slurm", "Slurm 分区", metavar="NAME")
+    slurm_time: str = flag("24:00:00", "limit of a Slurm job", "Slurm 作业时限", metavar="TIME")
+
+
+@dataclass(frozen=True)
+class FetchOptions:
+    """Fetching what a recipe's sources are made from."""
+
+    out: str = flag(
+        "",
+        "where to put it [default: beside the recipe, or haina-data]",
+        "存放位置，默认在配方旁边，未给配方时为 haina-data",
+        metavar="FOLDER",
+    )

@@ -27,6 +27,7 @@ class Message:
 
     role: str  # of ROLES
     content: str
+    by_character: bool = False  # in training: read in character mode (text/tokenizer.py)
 
 
 @dataclass(frozen=True)
@@ -212,7 +213,7 @@ def assemble_training(
     targets: list[int] = []  # of the token before: moved by one at the end
     answered = False  # the message before was an answer
     for message in messages:
-        content = tokenizer.encode(message.content)
+        content = tokenizer.encode(message.content, by_character=message.by_character)
         answer = message.role == "assistant"
         if message.role != "system":
             ids.append(_role_id(message, template))

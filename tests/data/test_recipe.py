@@ -1,0 +1,67 @@
+"""Recipes: everything that can be wrong is said at once, in one line that names it."""
+
+from pathlib import Path
+
+import pytest
+
+from haina.data.recipe import Recipe, Source, files_of, read, require_room
+
+SOURCE = '[[source]]\nname = "a"\npath = "*.txt"\nlicence = "MIT"\n'
+
+
+@pytest.mark.parametrize(
+    ("wire", "words"),
+    [
+        ("", "names no [[source]]"),
+        ("x = ", "not TOML"),
+        ("licenses = []\n" + SOURCE, "there is no licenses; did you mean licences?"),
+        (SOURCE + "weigth = 2\n", "there is no weigth; did you mean weight?"),
+        (SOURCE + 'weight = "much"\n', "weight: 'much' is of the wrong kind; it takes a number"),
+        (SOURCE + "weight = 0\n", "weight 0 is not between"),
+        (SOURCE + SOURCE, "give each its own"),
+        (SOURCE + 'format = "jsnl"\n', "there is no jsnl; did you mean jsonl?"),
+        (SOURCE + 'without = ["to_short"]\n', "did you mean too_short?"),
+        (SOURCE + 'text = "{a.b}"\n', "fields stand as {name}"),
+        (SOURCE + 'pattern = "("\n', "pattern: "),
+        (SOURCE.replace("MIT", "CC-BY-NC-4.0"), "a: licence: CC-BY-NC-4.0 is not among the allowed"),
+        (SOURCE.replace('licence = "MIT"', ""), "a: licence: none is given"),
+        ('[[source]]\nname = "a"\nlicence = "MIT"\n', "path is missing"),
+        ('languages = ["fr"]\n' + SOURCE, "there is no fr"),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path: Path, wire: str, words: str) -> None:
+    (file := tmp_path / "recipe.toml").write_text(wire, "utf-8")
+    with pytest.raises(ValueError) as error:
+        read(file)
+    assert words in str(error.value) and "\n" not in str(error.value)
+
+
+def test_licences_are_compared_as_people_write_them(tmp_path: Path) -> None:
+    assert (
+        Recipe().allows("cc by-sa 4.0")
+        and Recipe().allows("Public Domain")
+        and not Recipe().allows("CC BY-NC 4.0")
+    )
+    (file := tmp_path / "recipe.toml").write_text(
+        "allow_unlicensed = true\n" + SOURCE.replace("MIT", ""), "utf-8"
+    )
+    assert read(file).allow_unlicensed
+
+
+def test_files_are_found_in_order_and_links_out_of_a_repository_are_not_followed(tmp_path: Path) -> None:
+    (checkout := tmp_path / "fetched" / "a" / "sub").mkdir(parents=True)
+    (tmp_path / "secret.txt").write_text("x")
+    (checkout / "link.txt").symlink_to(tmp_path / "secret.txt")
+    for name in ("b.txt", "a.txt", ".hidden.txt"):
+        (checkout / name).write_text("x")
+    source = Source(path="**/*.txt", name="a", git="https://a.example/a", commit="0" * 40)
+    assert [file.name for file in files_of(source, tmp_path)] == ["a.txt", "b.txt"]
+    with pytest.raises(ValueError, match="haina data fetch"):
+        files_of(Source(path="*.md", name="a", git="https://a.example/a"), tmp_path)
+
+
+def test_a_full_disk_is_told_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (file := tmp_path / "a.jsonl.zst").write_bytes(b"x" * 1000)
+    monkeypatch.setattr("shutil.disk_usage", lambda path: type("", (), {"free": 5000}))
+    with pytest.raises(ValueError, match="make room"):
+        require_room(tmp_path / "corpus", [file])
