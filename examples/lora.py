@@ -20,8 +20,8 @@ lora = Lora(decoder, fresh(decoder.config, rank=8, targets=["W_pack"], base=mode
 
 ids = torch.tensor(checkpoint.tokenizer.encode(text.read_text("utf-8")))
 optimiser = torch.optim.AdamW((p for p in decoder.parameters() if p.requires_grad), lr=3e-3)
-for step in range(30):
-    rows = torch.stack([ids[at : at + 65] for at in torch.randint(len(ids) - 65, (8,))])
+for step in range(20):
+    rows = torch.stack([ids[at : at + 33] for at in torch.randint(len(ids) - 33, (4,))])
     nats, loss = next_token(decoder, {"ids_BT": rows[:, :-1], "targets_BT": rows[:, 1:]})
     loss.backward()
     optimiser.step()

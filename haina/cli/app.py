@@ -38,6 +38,17 @@ app = typer.Typer(
     ),
 )
 
+train = typer.Typer(
+    cls=Verbs,
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    help=say(
+        "Make a model: pre-train, tune, or the embedded one again.",
+        "训练模型：预训练、微调，或重新训练内置模型。",
+    ),
+)
+app.add_typer(train, name="train")
+
 FOLDER = typer.Argument(metavar="PATH", help=say("model folder", "模型目录"), show_default=False)
 FOLDER_OR_EMBEDDED = typer.Argument(
     metavar="[PATH]",

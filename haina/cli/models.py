@@ -1,4 +1,4 @@
-"""Verbs about models: show, fit, bench, pull, ls, rm, convert, export."""
+"""Verbs about models: show, fit, bench, pull, ls, rm, convert, merge, export."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from haina.options.models import (
     ExportOptions,
     FitOptions,
     ListOptions,
+    MergeOptions,
     PullOptions,
     RemoveOptions,
     ShowOptions,
@@ -37,6 +38,18 @@ MODEL = typer.Argument(
     show_default=False,
 )
 NEW_FOLDER = typer.Argument(metavar="DST", help=say("new folder", "新目录"), show_default=False)
+NEW_PLACE = typer.Argument(
+    metavar="DST",
+    help=say(
+        "new folder; with --to gguf also a file NAME.gguf", "新目录；--to gguf 时也可以是文件 名称.gguf"
+    ),
+    show_default=False,
+)
+ADAPTER = typer.Argument(
+    metavar="ADAPTER",
+    help=say("adapter folder, as PEFT writes it", "适配器目录（PEFT 格式）"),
+    show_default=False,
+)
 NAME = typer.Argument(
     metavar="NAME", help=say("owner/name, as on the hub", "机构/名称，与站点上相同"), show_default=False
 )
@@ -173,15 +186,53 @@ def convert(
 @app.command(
     cls=Verb,
     help=say(
+        "Write a model with an adapter (LoRA) added to its weights.", "把适配器（LoRA）并入模型权重并写出。"
+    ),
+)
+@with_flags
+def merge(
+    path: Annotated[Path, FOLDER],
+    adapter: Annotated[Path, ADAPTER],
+    destination: Annotated[Path, NEW_FOLDER],
+    *,
+    options: MergeOptions,
+) -> None:
+    from haina.apps.model import opened
+    from haina.apps.show import licence_line
+    from haina.checkpoint.adapter import Adapter
+    from haina.checkpoint.merge import merge as write
+
+    with Status() as status:
+        checkpoint = opened(named(path), status.progress)
+        merging = say("merging", "合并")
+        write(
+            checkpoint,
+            Adapter.read(adapter),
+            destination,
+            dtype=options.dtype,
+            progress=lambda done, total: status.progress(merging, done, total),
+        )
+    print(licence_line(checkpoint))
+    print(
+        say(
+            f"{destination}: done; talk with it: haina chat {destination}",
+            f"{destination}：完成；与它对话：haina chat {destination}",
+        )
+    )
+
+
+@app.command(
+    cls=Verb,
+    help=say(
         "Write a model for other programs: transformers, vLLM, llama.cpp, Baichuan's tools.",
         "导出模型供其他程序使用：transformers、vLLM、llama.cpp、百川工具链。",
     ),
 )
 @with_flags
 def export(
-    path: Annotated[Path, FOLDER], destination: Annotated[Path, NEW_FOLDER], *, options: ExportOptions
+    path: Annotated[Path, FOLDER], destination: Annotated[Path, NEW_PLACE], *, options: ExportOptions
 ) -> None:
-    from haina.apps.model import opened
+    from haina.apps.model import opened, size
     from haina.apps.show import licence_line
     from haina.checkpoint.export import export as write
 
@@ -198,4 +249,11 @@ def export(
             note=status.note,
         )
     print(licence_line(checkpoint))
-    print(say(f"{made}: done", f"{made}：完成"))
+    files = [made] if made.is_file() else [path for path in made.rglob("*") if path.is_file()]
+    written = size(sum(path.stat().st_size for path in files))
+    use = {
+        "gguf": f"llama-server -m {made}",
+        "safetensors": f"vllm serve {made}; AutoModelForCausalLM.from_pretrained({str(made)!r})",
+        "baichuan": f"AutoModelForCausalLM.from_pretrained({str(made)!r}, trust_remote_code=True)",
+    }[options.to]
+    print(say(f"{made}: done, {written}; use it: {use}", f"{made}：完成，{written}；使用：{use}"))

@@ -12,12 +12,15 @@ import sys
 import typer
 
 from haina.apps.screen import complain, explained, interactive
-from haina.cli import corpus, data, models, talk, training, tuning  # each brings its verbs
+from haina.cli import corpus, data, models, talk  # each brings its verbs
 from haina.cli.app import app
 from haina.flags import usage
 from haina.wording import say
 
-VERBS = (talk, models, corpus, data, training, tuning)
+VERBS = (talk, models, corpus, data)  # in the order of the help
+app.registered_commands.sort(
+    key=lambda verb: [module.__name__ for module in VERBS].index(verb.callback.__module__)
+)
 REFUSED = 2  # exit status; Typer makes Ctrl-C 130
 
 
@@ -31,6 +34,8 @@ def main() -> None:
             )
         )
         sys.exit(REFUSED)
+    if "train" in sys.argv or "_HAINA_COMPLETE" in os.environ:  # many flags, which --help need not know
+        from haina.cli import training, tuning  # noqa: F401
     if not interactive(sys.stdout):
         sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr]
     try:

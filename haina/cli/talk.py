@@ -12,7 +12,7 @@ import typer
 
 from haina import __version__
 from haina.apps.screen import interactive, note
-from haina.cli.app import EMBEDDED, FOLDER, FOLDER_OR_EMBEDDED, app, load, named
+from haina.cli.app import EMBEDDED, FOLDER, FOLDER_OR_EMBEDDED, ITS_NAMES, app, load, named
 from haina.flags import Verb, with_flags
 from haina.options.serving import ServeOptions
 from haina.options.talk import ChatOptions, RunOptions
@@ -26,8 +26,9 @@ PROMPT = typer.Argument(
 MODELS = typer.Argument(
     metavar="[MODEL]",
     help=say(
-        "folder, .gguf file or NAME=PATH; the first is the default [default: the embedded model]",
-        "目录、.gguf 文件或 名称=路径；第一个为默认模型；省略则用内置模型",
+        "folder, .gguf file or NAME=PATH; after a model, its adapters; the first is the default "
+        "[default: the embedded model]",
+        "目录、.gguf 文件或 名称=路径；模型之后可列出其适配器；第一个为默认模型；省略则用内置模型",
     ),
     show_default=False,
 )
@@ -86,6 +87,8 @@ def serve(
 ) -> None:
     from haina.serve.run import serve as serve_models
 
+    if models:  # the embedded one by its own name, too
+        models = [str(EMBEDDED) if name in ITS_NAMES and not Path(name).exists() else name for name in models]
     said = {"models": models, **vars(options)}
     serve_models({name: value for name, value in said.items() if _given(line, name)}, str(EMBEDDED))
 

@@ -2,7 +2,8 @@
 
 Every difference between families is a switch of ModelConfig and is settled in `__init__`; `forward` has no
 branch on family, dtype or mode. Training and inference are the same code: a cache and `at_BT`, the position of
-each fed token, are arguments. It does not know files, tokens as text, sampling or losses.
+each fed token, are arguments; positions that start again are what a document mask is. It does not know files,
+tokens as text, sampling or losses.
 
 Shapes, one legend for the package (the same as in native/haina.h):
     B rows   T tokens fed now   S slots seen so far   D width   H query heads   K key heads
@@ -13,7 +14,7 @@ RMSNorm arXiv:1910.07467; SwiGLU arXiv:2002.05202; NormHead arXiv:2309.10305, se
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 import numpy as np
@@ -73,9 +74,10 @@ class Rope(nn.Module):
         a, b, rest = x_BHTE.split([self.R // 2, self.R // 2, x_BHTE.shape[-1] - self.R], -1)
         return torch.cat([a * cos - b * sin, b * cos + a * sin, rest], -1).type_as(x_BHTE)
 
-    def bias(self, at_BT: Tensor, slots: int) -> Tensor:
-        """(B, 1, T, S): may the token at position i see slot j? Yes, up to itself."""
-        return torch.arange(slots, device=at_BT.device) <= at_BT[:, None, :, None]
+    def bias(self, at_BT: Tensor, slot_BT: Tensor, slots: int) -> Tensor:
+        """(B, 1, T, S): may the token at position i see slot j? Yes, i slots back, and itself."""
+        back_B1TS = slot_BT[:, None, :, None] - torch.arange(slots, device=at_BT.device)
+        return (back_B1TS >= 0) & (back_B1TS <= at_BT[:, None, :, None])
 
     def attend(self, q_BHTE: Tensor, k_BKSE: Tensor, v_BKSE: Tensor, bias: Tensor, grouped: bool) -> Tensor:
         return F.scaled_dot_product_attention(q_BHTE, k_BKSE, v_BKSE, attn_mask=bias, enable_gqa=grouped)
@@ -94,11 +96,12 @@ class Alibi(nn.Module):
     def rotate(self, x_BHTE: Tensor, angles: Angles) -> Tensor:
         return x_BHTE
 
-    def bias(self, at_BT: Tensor, slots: int) -> Tensor:
-        """(B, H, T, S): the slope times the distance, -inf for slots after the token itself."""
-        distance_B1TS = torch.arange(slots, device=at_BT.device) - at_BT[:, None, :, None]
+    def bias(self, at_BT: Tensor, slot_BT: Tensor, slots: int) -> Tensor:
+        """(B, H, T, S): the slope times the distance, -inf for slots that the token may not see."""
+        back_B1TS = slot_BT[:, None, :, None] - torch.arange(slots, device=at_BT.device)
+        seen_B1TS = (back_B1TS >= 0) & (back_B1TS <= at_BT[:, None, :, None])
         slopes_H11 = torch.tensor(self.slopes, device=at_BT.device)[:, None, None]
-        return torch.where(distance_B1TS > 0, -torch.inf, slopes_H11 * distance_B1TS)
+        return torch.where(seen_B1TS, -slopes_H11 * back_B1TS, -torch.inf)
 
     def attend(self, q_BHTE: Tensor, k_BKSE: Tensor, v_BKSE: Tensor, bias: Tensor, grouped: bool) -> Tensor:
         """Scores and softmax in fp32, under autocast too: in bf16 the biases of far neighbours are equal."""
@@ -108,11 +111,21 @@ class Alibi(nn.Module):
         return y_BHTE.type_as(q_BHTE)
 
 
-class NormHead(nn.Linear):
-    """The output matrix of Baichuan 2: every row is divided by its length, in fp32, at each step of training."""
+class Head(nn.Linear):
+    """The output matrix; `rows` is how it is applied."""
+
+    def rows(self) -> Tensor:
+        return self.weight
 
     def forward(self, x_D: Tensor) -> Tensor:
-        return F.linear(x_D, F.normalize(self.weight.float(), dim=1, eps=1e-12).type_as(x_D))
+        return F.linear(x_D, self.rows().type_as(x_D))
+
+
+class NormHead(Head):
+    """The output matrix of Baichuan 2: every row is divided by its length, in fp32, at each step of training."""
+
+    def rows(self) -> Tensor:
+        return F.normalize(self.weight.float(), dim=1, eps=1e-12)
 
 
 class Attention(nn.Module):
@@ -172,12 +185,18 @@ class Block(nn.Module):
 
 
 class Place:
-    """What all layers of one step share: the position of each fed token, and where keys and values are kept."""
+    """What all layers of one step share: the position of each fed token, and where keys and values are kept.
+
+    A token at position i sees the i slots before its own. With a cache its slot is its position. Without one it
+    is its place in the row, so a row may hold several texts, each from position 0: none sees another.
+    """
 
     def __init__(self, position: Rope | Alibi, at_BT: Tensor, cache: Cache | None):
         self.position, self.at_BT, self.cache = position, at_BT, cache
         self.angles = position.angles(at_BT)
-        self.bias = position.bias(at_BT, cache.slots if cache else at_BT.shape[1])
+        slots = cache.slots if cache else at_BT.shape[1]
+        slot_BT = at_BT if cache else torch.arange(slots, device=at_BT.device)[None]
+        self.bias = position.bias(at_BT, slot_BT, slots)
 
     def rotate(self, x_BHTE: Tensor) -> Tensor:
         return self.position.rotate(x_BHTE, self.angles)
@@ -213,13 +232,17 @@ class Decoder(nn.Module):
         super().__init__()
         self.config = config
         self.model = Trunk(config)
-        head = NormHead if config.head == "normed" else nn.Linear
+        head = NormHead if config.head == "normed" else Head
         self.lm_head = head(config.hidden_size, config.vocab_size, bias=False)
         if config.tie_word_embeddings:
             self.lm_head.weight = self.model.embed_tokens.weight
 
     def hidden(self, ids_BT: Tensor, at_BT: Tensor | None = None, cache: Cache | None = None) -> Tensor:
-        """(B, T, D): the state of each fed token after the last norm. Without a cache a row starts at 0."""
+        """(B, T, D): the state of each fed token after the last norm.
+
+        Without a cache a row is fed whole: it starts at position 0, and wherever `at_BT` is 0 again another text
+        begins that sees nothing of the one before it (packed rows in training).
+        """
         return self.model(ids_BT, at_BT, cache)
 
     def forward(self, ids_BT: Tensor, at_BT: Tensor | None = None, cache: Cache | None = None) -> Tensor:
@@ -228,17 +251,24 @@ class Decoder(nn.Module):
 
     @torch.no_grad()
     def initialise(self, std: float = 0.02, seed: int = 0) -> Decoder:
-        """Random weights: normal(0, std), norms 1, the projections that write to the residual stream 0.
+        """Random weights: those of `first_weights`."""
+        for weight, first in self.first_weights(std, seed):
+            weight.copy_(first)
+        return self
+
+    def first_weights(self, std: float = 0.02, seed: int = 0) -> Iterator[tuple[nn.Parameter, Tensor]]:
+        """Each weight and what it is at first: normal(0, std), norms 1, the projections to the residual stream 0.
 
         Zero `o_proj` and `down_proj` let a deep network start as the identity (muP; modded-nanogpt).
         """
         random = torch.Generator().manual_seed(seed)
         for name, weight in self.named_parameters():
             if name.endswith(("o_proj.weight", "down_proj.weight", ".bias")):
-                weight.zero_()
+                yield weight, torch.zeros(weight.shape)
             elif weight.dim() == 2:
-                weight.normal_(0.0, std, generator=random)
-        return self
+                yield weight, torch.empty(weight.shape).normal_(0.0, std, generator=random)
+            else:
+                yield weight, torch.ones(weight.shape)
 
     @classmethod
     def load(cls, config: ModelConfig, tensors: Iterable[tuple[str, np.ndarray]]) -> Decoder:

@@ -161,6 +161,17 @@ class PullOptions:
 
 
 @dataclass(frozen=True)
+class MergeOptions:
+    """How a model with an adapter in it is written."""
+
+    dtype: Literal["f32", "f16", "bf16"] | None = flag(
+        None,
+        "of the weights [default: as they are; packed ones become f16]",
+        "权重类型，默认不变；量化的权重转为 f16",
+    )
+
+
+@dataclass(frozen=True)
 class ListOptions:
     """What `haina ls` is asked for."""
 

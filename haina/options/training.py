@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from haina.options.flag import flag
+
+SizeName = Literal[
+    "xs", "s", "m", "l", "xl", "50m", "100m", "300m", "800m", "1.5b", "3b", "7b", "13b"
+]  # rows of train/plan.py
 
 
 @dataclass(frozen=True)
@@ -13,19 +18,36 @@ class TrainOptions:
 
     steps: int = 600  # the schedule's length
     stop_after: int | None = None  # stop when this step of the run is reached; a later session goes on
-    warm_up: int = 40  # steps
     rows: int = 16  # rows of one part of a batch
-    accumulate: int = 1  # parts of a batch, each of the same weight
+    accumulate: int = 1  # parts of a batch, of all processes together
     length: int = 512  # tokens of a row
-    matrix_lr: float = 1e-2  # Muon
+    optimiser: Literal["muon", "adamw"] = "muon"
+    matrix_lr: float = 1e-2  # of the matrices inside the blocks
     other_lr: float = 4e-3  # AdamW: embeddings, head, norms
-    weight_decay: float = 0.1
-    clip: float = 1.0
+    momentum: float = 0.95  # Muon
+    beta1: float = 0.9  # AdamW
+    beta2: float = 0.95
+    weight_decay: float = 0.1  # of the matrices inside the blocks
+    schedule: Literal["wsd", "cosine"] = "wsd"
+    warm_up: int = 40  # steps
+    flat: float = 0.4  # wsd: the rate is at its peak until this share of the steps
+    floor: float = 0.05  # the share of the peak at the end
+    clip: float = 1.0  # largest norm of the gradient
+    spike_sigma: float = 6.0  # skip a step whose loss or gradient lies so far above the last ones; 0: never
     seed: int = 0
+    precision: Literal["fp32", "bf16"] = "fp32"  # bf16: autocast, the weights stay fp32
+    recompute: Literal["none", "block"] = "none"  # block: activations are computed again in the backward pass
     log_every: int = 10
     valid_every: int = 100
-    save_every_s: float = 120.0
+    save_every: int = 100  # steps
+    keep: int = 2  # states on the disk
     compile: bool = False  # slower to start; faster where a GPU or bf16 instructions do the work
+
+
+RUN_HELP = (
+    "folder of the run; an unfinished one goes on",
+    "训练目录；未完成的训练会继续",
+)
 
 
 @dataclass(frozen=True)
@@ -38,11 +60,192 @@ class BrookOptions:
         "语料目录，内有 poetry/ 与 chat/（来源见模型卡）",
         metavar="FOLDER",
     )
-    out: str = flag(
-        "runs/brook",
-        "folder of the run; an unfinished one goes on",
-        "训练目录；未完成的训练会继续",
-        metavar="FOLDER",
+    out: str = flag("runs/brook", *RUN_HELP, metavar="FOLDER")
+    stop_after: int | None = flag(
+        None,
+        "stop when step N of the run is reached; a later call goes on",
+        "训练进行到第 N 步时停止；再次运行则继续",
+        metavar="N",
+        least=1,
+    )
+
+
+@dataclass(frozen=True)
+class PretrainOptions:
+    """Pre-training. None: what the size says (train/plan.py)."""
+
+    tokenizer: str | None = flag(
+        None,
+        "tokenizer.model with which the text was encoded; needed once, then RUN has it",
+        "编码所用的 tokenizer.model；只需给一次，此后训练目录中已有",
+        metavar="FILE",
+    )
+    size: SizeName = flag(  # noqa: RUF009
+        "m",
+        "one dial: shape, rates, batch, tokens [default: m]",
+        "一个旋钮：结构、学习率、批量、词元数，默认 m",
+    )
+    out: str = flag("runs/pretrain", *RUN_HELP, metavar="RUN")
+    tokens: float | None = flag(
+        None,
+        "tokens to see, such as 88e6 [default: the size's, at most 4 times the text]",
+        "训练词元数，如 88e6；默认按规模，且至多为语料的 4 遍",
+        metavar="N",
+        least=1,
+    )
+    length: int | None = flag(
+        None,
+        "tokens of a row [default: the size's]",
+        "每行的词元数，默认按规模",
+        metavar="TOKENS",
+        least=16,
+        most=65536,
+    )
+    rows: int | None = flag(
+        None,
+        "rows computed at once; the batch stays the same [default: what memory and the size suggest]",
+        "一次计算的行数，不影响批量；默认按内存与规模",
+        metavar="N",
+        least=1,
+    )
+    batch: int | None = flag(
+        None, "tokens of a step [default: the size's]", "每步的词元数，默认按规模", metavar="TOKENS", least=16
+    )
+    position: Literal["rope", "alibi"] | None = flag(
+        None, "how positions are told [default: rope; 13b: alibi]", "位置编码，默认 rope；13b 为 alibi"
+    )
+    head: Literal["plain", "normed"] = flag(
+        "plain",
+        "normed: the NormHead of Baichuan 2 [default: plain]",
+        "normed 为百川 2 的 NormHead，默认 plain",
+    )
+    optimiser: Literal["muon", "adamw"] | None = flag(
+        None,
+        "for the matrices of the blocks [default: muon; 7b, 13b: adamw]",
+        "用于各层矩阵，默认 muon；7b、13b 为 adamw",
+    )
+    schedule: Literal["wsd", "cosine"] | None = flag(
+        None,
+        "wsd: flat, then linear to 5 % [default: wsd; 7b, 13b: cosine]",
+        "wsd：先平后线性降至 5%；默认 wsd；7b、13b 为 cosine",
+    )
+    matrix_lr: float | None = flag(
+        None,
+        "peak rate of the matrices [default: the size's]",
+        "各层矩阵的最高学习率，默认按规模",
+        metavar="LR",
+        least=0,
+    )
+    other_lr: float | None = flag(
+        None,
+        "peak rate of embeddings, head and norms [default: the size's]",
+        "词嵌入、输出层与归一化的最高学习率，默认按规模",
+        metavar="LR",
+        least=0,
+    )
+    momentum: float = flag(
+        0.95, "of Muon [default: 0.95]", "Muon 的动量，默认 0.95", metavar="M", least=0, most=0.999
+    )
+    beta1: float = flag(
+        0.9, "of AdamW [default: 0.9]", "AdamW 的 β₁，默认 0.9", metavar="B", least=0, most=0.9999
+    )
+    beta2: float = flag(
+        0.95, "of AdamW [default: 0.95]", "AdamW 的 β₂，默认 0.95", metavar="B", least=0, most=0.9999
+    )
+    weight_decay: float | None = flag(
+        None,
+        "cautious, of the matrices [default: 0.1]",
+        "谨慎权重衰减，仅用于矩阵，默认 0.1",
+        metavar="W",
+        least=0,
+    )
+    warm_up: int | None = flag(
+        None, "steps [default: 40; 7b, 13b: 2000]", "预热步数，默认 40；7b、13b 为 2000", metavar="N", least=0
+    )
+    clip: float | None = flag(
+        None,
+        "largest norm of a gradient [default: 1; 7b, 13b: 0.5]",
+        "梯度范数上限，默认 1；7b、13b 为 0.5",
+        metavar="C",
+        least=0.001,
+    )
+    z_loss: Literal["logsumexp", "max", "off"] = flag(
+        "logsumexp",
+        "keeps logits small: 1e-4·logsumexp² as PaLM, or 2e-4·max² as Baichuan 2 [default: logsumexp]",
+        "约束 logits 大小：PaLM 的 1e-4·logsumexp²，或百川 2 的 2e-4·max²；默认 logsumexp",
+    )
+    precision: Literal["auto", "fp32", "bf16"] = flag(
+        "auto",
+        "of the products; auto measures what this machine does faster",
+        "矩阵乘法的精度；auto 实测本机何者更快",
+    )
+    compile: Literal["auto", "on", "off"] = flag(
+        "auto", "torch.compile; auto: with bf16", "torch.compile；auto 为随 bf16 启用"
+    )
+    recompute: Literal["none", "block"] = flag(
+        "none",
+        "block: keep no activations inside a block, compute them again: less memory, a third slower",
+        "block：不保留层内激活值，反向时重算：省内存，约慢三分之一",
+    )
+    device: Literal["auto", "cpu", "cuda", "mps"] = flag("auto", "where to compute", "计算设备")
+    replicas: int = flag(
+        1,
+        "under torchrun: groups of processes that hold all weights each; inside one they are split [default: 1]",
+        "用 torchrun 时的副本数：每组进程各持全部权重，组内切分，默认 1",
+        metavar="N",
+        least=1,
+    )
+    launch: Literal["here", "ray"] = flag(
+        "here",
+        "ray: in --workers of Ray Train, on the cluster of RAY_ADDRESS or on this machine [default: here]",
+        "ray：在 Ray Train 的 --workers 个进程中，集群由 RAY_ADDRESS 指定，否则在本机；默认 here",
+    )
+    workers: int = flag(
+        1,
+        "with --launch ray: processes [default: 1]",
+        "用 --launch ray 时的进程数，默认 1",
+        metavar="N",
+        least=1,
+    )
+    deepspeed: str | None = flag(
+        None,
+        "a ds_config.json whose rates, batch, precision and ZeRO stage are taken where no flag says otherwise",
+        "DeepSpeed 的 ds_config.json；未用选项指定的学习率、批量、精度与 ZeRO 阶段从中读取",
+        metavar="FILE",
+    )
+    tensor_parallel: int = flag(
+        1,
+        "under torchrun: processes that share the heads and the MLP of every block [default: 1]",
+        "用 torchrun 时分担每层注意力头与 MLP 的进程数，默认 1",
+        metavar="N",
+        least=1,
+    )
+    seed: int | None = flag(
+        None,
+        "of the weights and of the order of the rows [default: 0]",
+        "权重与样本顺序的随机种子，默认 0",
+        metavar="N",
+        least=0,
+    )
+    log_every: int = flag(
+        10, "steps between lines of the log [default: 10]", "每几步记录一次，默认 10", metavar="N", least=1
+    )
+    valid_every: int = flag(
+        100,
+        "steps between validations and samples [default: 100]",
+        "每几步验证并生成样例，默认 100",
+        metavar="N",
+        least=1,
+    )
+    save_every: int | None = flag(
+        None,
+        "steps between states on the disk [default: about five minutes]",
+        "每几步保存一次状态，默认约五分钟",
+        metavar="N",
+        least=1,
+    )
+    keep: int = flag(
+        2, "states kept on the disk [default: 2]", "磁盘上保留的状态数，默认 2", metavar="N", least=1
     )
     stop_after: int | None = flag(
         None,
@@ -51,3 +254,28 @@ class BrookOptions:
         metavar="N",
         least=1,
     )
+    yes: bool = flag(False, "begin without asking", "不再询问，直接开始", short="-y")
+
+
+@dataclass(frozen=True)
+class LadderOptions:
+    """Small runs of growing size, and the loss that the next will reach."""
+
+    tokenizer: str | None = flag(
+        None,
+        "tokenizer.model with which the text was encoded; needed once, then RUN has it",
+        "编码所用的 tokenizer.model；只需给一次，此后训练目录中已有",
+        metavar="FILE",
+    )
+    out: str = flag("runs/ladder", *RUN_HELP, metavar="RUN")
+    length: int = flag(
+        256, "tokens of a row [default: 256]", "每行的词元数，默认 256", metavar="TOKENS", least=16, most=4096
+    )
+    tokens_per_weight: float = flag(
+        20.0,
+        "tokens for each weight of the matrix products [default: 20]",
+        "矩阵中每个权重对应的词元数，默认 20",
+        metavar="N",
+        least=0.01,
+    )
+    yes: bool = flag(False, "begin without asking", "不再询问，直接开始", short="-y")

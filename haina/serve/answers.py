@@ -116,16 +116,23 @@ class TooLong(ValueError):
     def __init__(self, prompt_tokens: int, new_tokens: int, context: int, *, least: bool = False):
         """`least`: the prompt has so many tokens at least; it was not counted further."""
         self.prompt_tokens, self.new_tokens, self.context = prompt_tokens, new_tokens, context
-        least_en, least_zh = ("at least ", "至少有") if least else ("", "共")
-        asked_en = f" and {new_tokens:,} new ones were asked for" if new_tokens else ""
-        asked_zh = f"，另要求生成 {new_tokens:,} 个" if new_tokens else ""
-        super().__init__(
-            say(
-                f"the prompt has {least_en}{prompt_tokens:,} tokens{asked_en}; the context is {context:,} tokens: "
-                f"shorten {'one of them' if new_tokens else 'it'}",
-                f"提示{least_zh} {prompt_tokens:,} 个词元{asked_zh}；上下文为 {context:,} 个词元：请缩短",
-            )
+        en = f"the prompt has {'at least ' if least else ''}{prompt_tokens:,} tokens"
+        zh = f"提示{'至少有' if least else '共'} {prompt_tokens:,} 个词元"
+        if new_tokens:
+            en += f" and {new_tokens:,} new ones were asked for"
+            zh += f"，另要求生成 {new_tokens:,} 个"
+        en += f"; the context is {context:,} tokens: "
+        zh += f"；上下文为 {context:,} 个词元："
+        room = f"{context - prompt_tokens:,}"
+        cure_en, cure_zh = (
+            (f"ask for at most {room}", f"最多可要求 {room} 个") if self.fits else ("shorten it", "请缩短")
         )
+        super().__init__(say(en + cure_en, zh + cure_zh))
+
+    @property
+    def fits(self) -> bool:
+        """Whether the prompt does, with room for an answer: then too much of it was asked for."""
+        return self.new_tokens > 0 and self.prompt_tokens < self.context
 
 
 async def unhurried(length: int, work: Callable[[], T]) -> T:
@@ -179,7 +186,9 @@ async def answer(served: Served, question: Question, usage: Usage) -> AsyncGener
         request = replace(request, constraint=constraint)
     stops = await unhurried(sum(map(len, question.stop)), lambda: Stops(question.stop))
     usage.prompt_tokens = len(request.ids)
-    voices = [_Voice(served.model.tokenizer, request, question, stops, choice) for choice in range(question.n)]
+    voices = [
+        _Voice(served.model.tokenizer, request, question, stops, choice) for choice in range(question.n)
+    ]
     if question.echo:
         echoed = await _echo(served, request.ids, question)
         for voice in voices:

@@ -34,6 +34,7 @@ from haina.serve.document import document
 from haina.serve.errors import ApiError, Kind, broken, shaped
 from haina.serve.history import History, place
 from haina.serve.shelf import Shelf
+from haina.serve.strict import reason
 from haina.wording import say
 
 KINDS: dict[int, Kind] = {404: "not_found", 413: "too_large"}
@@ -73,7 +74,12 @@ def _http(request: Request, error: Exception) -> Response:
     """What the framework refuses: no such path, no such method."""
     assert isinstance(error, HTTPException)
     kind, what = KINDS.get(error.status_code, "invalid_request"), f"{request.method} {request.url.path}"
-    text = say(f"{what}: {error.detail}", f"{what}：{error.detail}")
+    known = {
+        404: ("no such path; /docs lists them", "没有这个路径；见 /docs"),
+        405: ("not this method; see /docs", "不支持这个方法；见 /docs"),
+    }
+    en, zh = known.get(error.status_code, (error.detail, error.detail))
+    text = say(f"{what}: {en}", f"{what}：{zh}")
     return _refused(request, ApiError(error.status_code, text, kind, headers=error.headers or {}))
 
 
@@ -83,7 +89,7 @@ def _invalid(request: Request, error: Exception) -> Response:
     first = error.errors()[0]
     param = ".".join(map(str, first["loc"]))
     code = "unknown_parameter" if first["type"] == "extra_forbidden" else "invalid_value"
-    return _refused(request, ApiError(400, f"{param}: {first['msg']}", param=param, code=code))
+    return _refused(request, ApiError(400, f"{param}: {reason(first)}", param=param, code=code))
 
 
 def _broken(request: Request, error: Exception) -> Response:

@@ -56,6 +56,7 @@ def check_server(address: str, key: str = "none", *, told: Callable[[str], None]
                     )
                 ) from None
             except Exception as error:  # whatever a client may raise
+                _stop_if_limited(error)
                 failed += 1
                 told(f"✗ {one.dialect:9} {one}: {type(error).__name__}: {' '.join(str(error).split())[:200]}")
     finally:
@@ -65,6 +66,18 @@ def check_server(address: str, key: str = "none", *, told: Callable[[str], None]
     return failed
 
 
+def _stop_if_limited(error: Exception) -> None:
+    """ValueError where the server turned a check away for coming too often: then the others would tell nothing."""
+    if 429 in (getattr(error, "status_code", None), getattr(error, "code", None)):
+        raise ValueError(
+            say(
+                "--check: the server answers 429, for this key is limited, or its queue is full; "
+                "use a key without per-minute and at-once",
+                "--check：服务返回 429：此密钥有限额，或队列已满；请换用不含 per-minute 与 at-once 的密钥",
+            )
+        ) from error
+
+
 def _first_model(address: str, key: str) -> str:
     request = urllib.request.Request(f"{address}/v1/models", headers={"authorization": f"Bearer {key}"})
     try:
@@ -72,6 +85,14 @@ def _first_model(address: str, key: str) -> str:
             name: str = json.load(answer)["data"][0]["id"]
             return name
     except (OSError, ValueError, LookupError) as error:
+        _stop_if_limited(error)
+        if getattr(error, "code", None) == 401:
+            raise ValueError(
+                say(
+                    f"{address}: wants a key; set HAINA_API_KEY to one that it knows",
+                    f"{address}：需要密钥；请用 HAINA_API_KEY 给出有效的密钥",
+                )
+            ) from None
         raise ValueError(
             say(
                 f"{address}: no server of ours answers ({error}); start one: haina serve",

@@ -102,6 +102,8 @@ def refused(call: Callable[[], Any], status: int, told: str) -> None:
     try:
         call()
     except Exception as error:  # each client has its own
+        if getattr(error, "status_code", None) == 429 != status:
+            raise
         text = f"{error} {getattr(error, 'code', '')}"
         must(getattr(error, "status_code", None) == status and told in text, f"{status} {told}: {text}")
         return

@@ -14,20 +14,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from haina.serve import strict
-
-ABOUT = (
-    "Language models on one's own machine, for the clients of OpenAI, Anthropic and Ollama. Unknown fields are refused "
-    "by name; every error has the shape of its dialect. / 在自己的机器上运行语言模型，兼容 OpenAI、Anthropic、Ollama "
-    "的客户端；未知字段会被指名拒绝，错误的格式随各家接口。"
-)
-TAGS = {
-    "openai": "OpenAI's API",
-    "anthropic": "Anthropic's API",
-    "ollama": "Ollama's API",
-    "tokens": "the ids of a text and back",
-    "page": "what the page at / keeps",
-    "operations": "for those who run the server",
-}
+from haina.serve.summaries import ABOUT, TAGS, summary
 
 # -- a notation for shapes ----------------------------------------------------------------------------------------
 # A type, a constant, or None; [shape] a list of any length; (a, b) one or the other; {"name": shape} an object with
@@ -79,6 +66,7 @@ CHAT = {
     "model": str,
     "choices": [{"index": int, "message": SAID, "logprobs": (LOGPROBS, None), "finish_reason": FINISH}],
     "usage": USAGE,
+    "dropped_rounds?": int,
 }
 TEXT_LOGPROBS = {
     "tokens": [str],
@@ -187,7 +175,7 @@ ANSWERS: dict[str, Any] = {  # of a path, or of one of its methods
         "modified_at": str,
     },
     "/api/pull": STATUS,
-    "/page/models": {"version": str, "models": [str]},
+    "/page/models": {"version": str, "models": [str], "unsaved": (str, None)},
     "/page/model": {"name": str, "context": int, "chat": bool, "defaults": dict},
     "get /page/conversations": [HEAD],
     "post /page/conversations": CONVERSATION,
@@ -243,12 +231,13 @@ def examples(model: str) -> dict[str, dict[str, Any]]:
 
 # -- errors -------------------------------------------------------------------------------------------------------
 
+NUMBERS = {"n_prompt_tokens?": int, "n_ctx?": int}  # of context_length_exceeded, as llama.cpp has them
 ERRORS = {  # in the order in which errors.shaped asks
     "/api/": ("OllamaError", {"error": str}),
     "/v1/messages": ("AnthropicError", {"type": "error", "error": {"type": str, "message": str}}),
     "/": (
         "OpenAIError",
-        {"error": {"message": str, "type": str, "param": (str, None), "code": (str, None)}},
+        {"error": {"message": str, "type": str, "param": (str, None), "code": (str, None), **NUMBERS}},
     ),
 }
 
@@ -263,8 +252,11 @@ def _error(path: str) -> dict[str, Any]:
 
 def document(app: FastAPI, model: str) -> dict[str, Any]:
     """OpenAPI's, of all routes of the application and of those around it; `model` is named in the examples."""
-    tags = [{"name": name, "description": text} for name, text in TAGS.items()]
-    made = get_openapi(title=app.title, version=app.version, description=ABOUT, tags=tags, routes=app.routes)
+    tags = [{"name": name, "description": en, "x-zh": zh} for name, (en, zh) in TAGS.items()]
+    made = get_openapi(
+        title=app.title, version=app.version, description=ABOUT[0], tags=tags, routes=app.routes
+    )
+    made["info"]["x-zh"] = ABOUT[1]
     made["info"]["license"] = {"name": "Apache-2.0", "identifier": "Apache-2.0"}
     parts = made.setdefault("components", {})
     parts.setdefault("schemas", {}).update(strict.schemas())
@@ -285,6 +277,8 @@ def document(app: FastAPI, model: str) -> dict[str, Any]:
 def _complete(operation: dict[str, Any], method: str, path: str, model: str) -> None:
     """Answers, errors and an example, of an operation as FastAPI knows it."""
     shape = ANSWERS.get(f"{method} {path}", ANSWERS.get(path))
+    operation.pop("description", None)  # the docstring, for those who read the source
+    operation |= summary(method, path)
     responses = {"4XX": {"description": "refused, and why", "content": _error(path)}}
     responses["503"] = {"description": "not now; Retry-After says when", "content": _error(path)}
     if shape is not None:
@@ -300,20 +294,16 @@ def _complete(operation: dict[str, Any], method: str, path: str, model: str) -> 
 
 def _around() -> Iterator[tuple[str, dict[str, Any]]]:
     """What health.py answers before the application is asked."""
-    for path, text in {
-        "/healthz": "Whether the process is well.",
-        "/health": "The same.",
-        "/readyz": "Whether requests are welcome.",
-    }.items():
-        yield path, {"get": _operation(path, text, "application/json", schema_of(STATUS))}
-    yield "/metrics", {"get": _operation("/metrics", "Prometheus' text.", "text/plain", {"type": "string"})}
+    for path in ("/healthz", "/health", "/readyz"):
+        yield path, {"get": _operation(path, "application/json", schema_of(STATUS))}
+    yield "/metrics", {"get": _operation("/metrics", "text/plain", {"type": "string"})}
 
 
-def _operation(path: str, text: str, kind: str, schema: dict[str, Any]) -> dict[str, Any]:
-    answer = {"description": text, "content": {kind: {"schema": schema}}}
+def _operation(path: str, kind: str, schema: dict[str, Any]) -> dict[str, Any]:
+    answer = {"description": "the answer", "content": {kind: {"schema": schema}}}
     return {
         "tags": ["operations"],
-        "summary": text,
+        **summary("get", path),
         "operationId": path.strip("/"),
         "responses": {"200": answer, "4XX": {"description": "refused, and why", "content": _error(path)}},
     }

@@ -31,7 +31,10 @@ RETRY_S = 5  # until a model that could not be loaded, or an engine that has sto
 
 @dataclass
 class ApiError(Exception):
-    """`status` is HTTP's; `param` the path of the field that is at fault; `code` what a program may compare."""
+    """`status` is HTTP's; `param` the path of the field that is at fault; `code` what a program may compare.
+
+    `numbers`: of the message, by name, for whoever says it in words of their own.
+    """
 
     status: int
     message: str
@@ -39,16 +42,23 @@ class ApiError(Exception):
     param: str | None = None
     code: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    numbers: Mapping[str, int] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return self.message
 
 
-def of(error: ValueError | UnknownModel | NotLoaded | EngineStopped, prompt: str = "messages") -> ApiError:
-    """What a caller is told of an error of serve/answers.py or serve/shelf.py; `prompt` is the field it came in."""
+def of(
+    error: ValueError | UnknownModel | NotLoaded | EngineStopped,
+    prompt: str = "messages",
+    longest: str = "max_tokens",
+) -> ApiError:
+    """What a caller is told of an error of serve/answers.py or serve/shelf.py; see `told`."""
     match error:
         case TooLong():
-            return ApiError(400, str(error), param=prompt, code="context_length_exceeded")
+            numbers = {"n_prompt_tokens": error.prompt_tokens, "n_ctx": error.context}
+            param = longest if error.fits else prompt
+            return ApiError(400, str(error), param=param, code="context_length_exceeded", numbers=numbers)
         case UnknownModel():
             return ApiError(404, str(error), "not_found", param="model", code="model_not_found")
         case NotLoaded():
@@ -65,15 +75,17 @@ def broken(number: str) -> ApiError:
 
 
 @contextmanager
-def told(prompt: str = "messages") -> Iterator[None]:
+def told(prompt: str = "messages", longest: str = "max_tokens") -> Iterator[None]:
     """Around what a caller's request can make fail: any such error becomes an ApiError.
+
+    `prompt` and `longest` are the fields at fault when the prompt is too long, or too many new tokens are asked for.
 
     What nobody foresaw passes: serve/logs.py makes a 500 of it, and serve/sse.py the end of a stream.
     """
     try:
         yield
     except (ValueError, UnknownModel, NotLoaded, EngineStopped) as error:
-        raise of(error, prompt) from error
+        raise of(error, prompt, longest) from error
 
 
 def shaped(path: str, error: ApiError) -> dict[str, Any]:
@@ -86,7 +98,8 @@ def shaped(path: str, error: ApiError) -> dict[str, Any]:
     name = {"too_large": "invalid_request_error", "rate_limit": "requests"}.get(
         error.kind, f"{error.kind}_error"
     )
-    return {"error": {"message": error.message, "type": name, "param": error.param, "code": error.code}}
+    told = {"message": error.message, "type": name, "param": error.param, "code": error.code}
+    return {"error": {**told, **error.numbers}}
 
 
 def _retry() -> dict[str, str]:

@@ -88,8 +88,18 @@ class History:
 
     def __init__(self, file: Path):
         self.file = file
+        self.unsaved = ""  # why nothing outlives the process
         self._lock = threading.Lock()
         self._db: sqlite3.Connection | None = None
+
+    def begin(self) -> str:
+        """Open the file now, or, if it cannot be used, hold everything in memory; `unsaved`, which says why."""
+        try:
+            self.all("")
+        except ValueError as error:
+            self.unsaved = str(error)
+            self._db = _ready(":memory:")
+        return self.unsaved
 
     def close(self) -> None:
         with self._lock:
@@ -230,6 +240,11 @@ def as_markdown(conversation: Conversation) -> str:
 def _open(file: Path) -> sqlite3.Connection:
     file.parent.mkdir(parents=True, exist_ok=True)
     os.close(os.open(file, os.O_CREAT | os.O_RDWR, 0o600))  # what people write is for their eyes
+    return _ready(file)
+
+
+def _ready(file: Path | str) -> sqlite3.Connection:
+    """A connection to a file that is there, with the tables in it."""
     db = sqlite3.connect(file, check_same_thread=False, isolation_level=None, timeout=10)
     try:
         db.row_factory = sqlite3.Row

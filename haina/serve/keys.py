@@ -26,6 +26,7 @@ PREFIX = "haina-"
 LOOK_AGAIN_S = 1.0  # at the file
 COME_AGAIN_S = 1  # told to whoever has too many requests at once
 _LINE = re.compile(r"(?P<name>[\w.@-]{1,64})\s+sha256:(?P<digest>[0-9a-f]{64})(?P<limits>(\s+\S+)*)")
+_SHORT = re.compile(r"[a-z-]{1,16}(=[\w.-]{0,12})?")  # no key is
 _LIMITS = ("per-minute", "at-once")
 METRICS = "metrics"
 
@@ -41,7 +42,7 @@ class Key:
 
 
 def read_keys(file: Path) -> dict[str, Key]:
-    """Keys by the SHA-256 of what clients send. ValueError names the line that is wrong, never what it says."""
+    """Keys by the SHA-256 of what clients send. ValueError names the line that is wrong, and never a key."""
     keys: dict[str, Key] = {}
     for number, line in enumerate(file.read_text("utf-8-sig").splitlines(), start=1):
         line = line.partition("#")[0].strip()
@@ -50,11 +51,12 @@ def read_keys(file: Path) -> dict[str, Key]:
         found = _LINE.fullmatch(line)
         limits = _limits(found["limits"]) if found else None
         if found is None or limits is None:
+            en, zh = _wrong_word(line, found["limits"] if found else "")
             raise ValueError(
                 say(
-                    f"{file}, line {number}: not NAME sha256:HEX [per-minute=N] [at-once=N] [metrics]; "
-                    f"haina serve --new-key NAME --api-key-file {file} writes such lines",
-                    f"{file} 第 {number} 行：格式应为“名称 sha256:十六进制 [per-minute=N] [at-once=N] [metrics]”；"
+                    f"{file}, line {number}: {en}; a line is NAME sha256:HEX [per-minute=N] [at-once=N] [metrics], "
+                    f"as haina serve --new-key NAME --api-key-file {file} writes it",
+                    f"{file} 第 {number} 行：{zh}；格式为“名称 sha256:十六进制 [per-minute=N] [at-once=N] [metrics]”，"
                     f"可由 haina serve --new-key 名称 --api-key-file {file} 写入",
                 )
             )
@@ -69,6 +71,21 @@ def read_keys(file: Path) -> dict[str, Key]:
             )
         )
     return keys
+
+
+def _wrong_word(line: str, limits: str) -> tuple[str, str]:
+    """What is wrong with a line, in both languages. What may be a key is not shown."""
+    if any(word.startswith(PREFIX) for word in line.split()):
+        return "a key itself stands here, where its hash belongs", "此处写的是密钥本身，而应写其散列值"
+    seen: list[str] = []
+    for word in limits.split():
+        if _limits(" ".join([*seen, word])) is None:
+            shown = repr(word) if _SHORT.fullmatch(word) else f"word {len(seen) + 3}"
+            return f"{shown} is not a limit, or stands here twice", f"{shown} 不是可用的限额，或重复出现"
+        seen.append(word)
+    if len(line.split()) == 1:
+        return "there is one word only", "只有一个词"
+    return "NAME or sha256:HEX (64 hexadecimal digits) is wrong", "名称或 sha256:十六进制（64 位）有误"
 
 
 def _limits(text: str) -> dict[str, int] | None:

@@ -166,7 +166,7 @@ async def _lines(shelf: Shelf, body: ChatBody | GenerateBody, tenant: str) -> As
     usage, clock, name = Usage(), Clock(), name_of(body)
     lines = Lines(body.model or body.name, usage, clock, chat=isinstance(body, ChatBody))
     empty = not (body.messages if isinstance(body, ChatBody) else body.prompt)
-    with told():
+    with told("messages" if isinstance(body, ChatBody) else "prompt", "options.num_predict"):
         if empty and unloads(body):
             await shelf.unload(name)
             yield lines.last("unload")
@@ -189,17 +189,8 @@ async def _lines(shelf: Shelf, body: ChatBody | GenerateBody, tenant: str) -> As
 
 
 def _asked(served: Served, body: ChatBody | GenerateBody) -> Question:
-    """ApiError: more context than there is, or fields that contradict each other."""
-    sampling, options = served.settings.sampling, body.options or OllamaOptions()
-    context = served.model.context
-    if (options.num_ctx or 0) > context:
-        message = say(
-            f"options.num_ctx is {options.num_ctx:,}, and this server holds {context:,} tokens; "
-            "lower it, or start the server with a larger --context",
-            f"options.num_ctx 为 {options.num_ctx:,}，而本服务的上下文为 {context:,} 个词元；"
-            "请调小，或以更大的 --context 启动服务",
-        )
-        raise ApiError(400, message, param="options.num_ctx", code="invalid_value")
+    """ApiError: fields that contradict each other."""
+    sampling = served.settings.sampling
     if body.top_logprobs and not body.logprobs:
         message = say("top_logprobs needs logprobs: true", "top_logprobs 需要 logprobs: true")
         raise ApiError(400, message, param="top_logprobs", code="invalid_value")

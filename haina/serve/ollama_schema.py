@@ -39,7 +39,7 @@ class OllamaOptions(Strict):
     seed: int | None = None
     num_predict: Annotated[int, Field(ge=-2)] | None = None
     stop: StopString | Annotated[tuple[StopString, ...], Field(max_length=16)] = ()
-    num_ctx: Annotated[int, Field(ge=1)] | None = None  # refused if it is more than there is
+    num_ctx: Annotated[int, Field(ge=1)] | None = None  # asks for room; how much there is, our operator says
     num_keep: int | None = None  # of no effect: nothing is ever cut
     num_batch: int | None = None
     num_gpu: int | None = None

@@ -61,7 +61,12 @@ def routes(shelf: Shelf, *, lenient: bool) -> APIRouter:
         body = await read(request, ChatCompletionBody, lenient=lenient)
         usage = Usage()
         items = asked(
-            shelf, request, body.model, lambda served: question_of(body, served.settings.sampling), usage
+            shelf,
+            request,
+            body.model,
+            lambda served: question_of(body, served.settings.sampling),
+            usage,
+            longest="max_completion_tokens" if body.max_completion_tokens else "max_tokens",
         )
         chunks = Chunks(body, body.model or shelf.names[0], usage)
         if body.stream:
@@ -85,13 +90,14 @@ async def asked(
     usage: Usage,
     *,
     prompt: str = "messages",
+    longest: str = "max_tokens",
 ) -> AsyncGenerator[Piece | Progress, None]:
     """The pieces of an answer; errors are ApiErrors. The model is lent until the generator ends.
 
-    `prompt`: the name of the field that is at fault when the prompt is too long.
+    `prompt` and `longest`: the fields that are at fault when it is too long, see errors.py.
     """
     tenant = tenant_of(request.scope)
-    with told(prompt):
+    with told(prompt, longest):
         async with shelf.lend(model) as served:
             made = replace(question(served), tenant=tenant)
             async with aclosing(answer(served, made, usage)) as items:
@@ -121,6 +127,7 @@ def question_of(body: ChatCompletionBody, sampling: Sampling) -> Question:
         tool_choice=choice,
         parallel_calls=body.parallel_tool_calls is not False,
         logprobs=bool(body.logprobs),
+        truncate=body.truncation == "auto",
     )
 
 
@@ -245,12 +252,16 @@ class Chunks:
 
     def usage(self) -> dict[str, Any]:
         """The last chunk of a stream that was asked for it."""
-        return {**self._about, "choices": [], "usage": counts(self._usage)}
+        return {**self._about, "choices": [], **self._sums()}
 
     def whole(self, pieces: Iterable[Piece]) -> dict[str, Any]:
         """The answer in one part."""
         choices = [self._choice(number, said) for number, said in enumerate(apart(pieces, self._body.n or 1))]
-        return {**self._about, "object": self.kind, "choices": choices, "usage": counts(self._usage)}
+        return {**self._about, "object": self.kind, "choices": choices, **self._sums()}
+
+    def _sums(self) -> dict[str, Any]:
+        rounds = self._usage.dropped_rounds
+        return {"usage": counts(self._usage), **({"dropped_rounds": rounds} if rounds else {})}
 
     def _choice(self, number: int, pieces: list[Piece]) -> dict[str, Any]:
         text = "".join(piece.text for piece in pieces)

@@ -214,6 +214,7 @@ class ChatCompletionBody(Asked, Platform):
 
     messages: Annotated[list[ChatMessage], Field(min_length=1)]
     max_completion_tokens: Count | None = None
+    truncation: Literal["auto", "disabled"] | None = None  # as /v1/responses has it
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     response_format: ResponseFormat | None = None

@@ -106,6 +106,7 @@ class Panel(_Closed):
     min_p: Annotated[float, Field(ge=0, le=1)] | None = None
     repetition_penalty: Annotated[float, Field(gt=0, le=100)] | None = None
     max_tokens: Annotated[int, Field(ge=1, lt=1 << 31)] | None = None
+    truncation: Literal["auto"] | None = None
     seed: Count | None = None
 
     def kept(self) -> dict[str, Any]:
@@ -145,7 +146,7 @@ def routes(shelf: Shelf, history: History) -> APIRouter:
     """`/`, the page's files and its conversations."""
     router = APIRouter()
     _files(router, assets())
-    _models(router, shelf)
+    _models(router, shelf, history)
     _conversations(router, history)
     return router
 
@@ -179,11 +180,12 @@ def _files(router: APIRouter, files: dict[str, Asset]) -> None:
         return send(request, name)
 
 
-def _models(router: APIRouter, shelf: Shelf) -> None:
+def _models(router: APIRouter, shelf: Shelf, history: History) -> None:
     @router.get("/page/models", tags=["page"])
     async def names() -> dict[str, Any]:
-        """Models by name; the first is the default."""
-        return {"version": __version__, "models": shelf.names}
+        """Models by name, the first is the default; and the file in which conversations cannot be kept."""
+        unsaved = str(history.file) if history.unsaved else None
+        return {"version": __version__, "models": shelf.names, "unsaved": unsaved}
 
     @router.get("/page/model", tags=["page"])
     async def model(name: str | None = None) -> dict[str, Any]:

@@ -55,6 +55,7 @@ def routes(shelf: Shelf, *, lenient: bool) -> APIRouter:
             lambda served: question_of(body, served.settings.sampling),
             usage,
             prompt="input",
+            longest="max_output_tokens",
         )
         made = Events(body, body.model or shelf.names[0], usage)
         if body.stream:

@@ -26,10 +26,9 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from haina import __version__
 from haina.apps.screen import Status, note, report
-from haina.checkpoint.checkpoint import Checkpoint
 from haina.options.serving import ServeOptions
 from haina.serve.app import create_app
-from haina.serve.asgi import App, Scope
+from haina.serve.asgi import LAST_WORD_S, App, Scope
 from haina.serve.check import check_server
 from haina.serve.health import HEALTH, Health
 from haina.serve.history import History, place
@@ -42,7 +41,7 @@ from haina.serve.shelf import Shelf, named_folders
 from haina.wording import say
 
 HEADERS_S = 20.0  # a connection on which no whole request has come for so long is closed
-STALLED_S = 20.0  # one that is to be closed, and of whose answer nothing is read for so long, is cut off
+STALLED_S = 10.0  # one that is to be closed, and of whose answer nothing is read for so long, is cut off
 KEEP_S = 75  # an idle one that had a request; longer than clients keep theirs, so that they close first
 DRAIN_S = 60  # after SIGTERM, for answers on their way
 MOST_FILES = 65536
@@ -96,13 +95,15 @@ def serve(given: Mapping[str, Any], default: str) -> None:
     ):
         app = operated(create_app(shelf, options, history), shelf, metrics, log, options)
         _load(shelf)
+        if history.begin():
+            log.write("warning", message=history.unsaved)
         _run(app, listener, log, lambda: _banner(shelf, listener, options))
 
 
 def _load(shelf: Shelf) -> None:
     """The default model, before anybody asks. What is wrong with it or with the others is said here: ValueError."""
     for name in shelf.names[1:]:
-        Checkpoint.open(shelf.folder(name), verify=False)
+        shelf.check(name)
     with Status() as status:
         served = shelf.load(progress=status.progress)
     for text in served.model.checkpoint.notes:
@@ -210,25 +211,25 @@ def _allow_many_files() -> None:
 class _Line:
     """A transport that, once it is closed, waits for its client to read the rest, but only while the client does."""
 
-    def __init__(self, transport: Transport, loop: AbstractEventLoop):
-        self._transport, self._loop = transport, loop
+    def __init__(self, transport: Transport, loop: AbstractEventLoop, patience_s: Callable[[], float]):
+        """`patience_s`: how long nothing may be read."""
+        self._transport, self._loop, self._patience_s = transport, loop, patience_s
         self._left_bytes = -1  # when it was last looked at; -1 before it is closed
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
 
-    def close(self, patience_s: float | None = None) -> None:
-        """`patience_s` is how long nothing may be read."""
+    def close(self) -> None:
         self._transport.close()
         if self._left_bytes < 0:
-            self._look(STALLED_S if patience_s is None else patience_s)
+            self._look()
 
-    def _look(self, patience_s: float) -> None:
+    def _look(self) -> None:
         before, self._left_bytes = self._left_bytes, self._transport.get_write_buffer_size()
         if self._left_bytes == before:
             self._transport.abort()
         elif self._left_bytes:
-            self._loop.call_later(patience_s, self._look, patience_s)
+            self._loop.call_later(self._patience_s(), self._look)
 
 
 class _Protocol(H11Protocol):
@@ -237,7 +238,7 @@ class _Protocol(H11Protocol):
     _waiting: TimerHandle | None = None
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
-        super().connection_made(_Line(transport, self.loop))  # type: ignore[arg-type]
+        super().connection_made(_Line(transport, self.loop, self._patience_s))  # type: ignore[arg-type]
         self._watch()
 
     def data_received(self, data: bytes) -> None:
@@ -247,6 +248,11 @@ class _Protocol(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._forget()
         super().connection_lost(exc)
+
+    def _patience_s(self) -> float:
+        """Little where the answer has broken off: then Attended has waited before."""
+        whole = self.cycle is None or self.cycle.response_complete
+        return STALLED_S if whole else LAST_WORD_S
 
     def _watch(self) -> None:
         """Count the time while no request is in hand."""
@@ -267,15 +273,21 @@ class _Protocol(H11Protocol):
 
 
 class _Server(uvicorn.Server):
-    """Tells when it listens."""
+    """Tells when it listens, and when it stops."""
 
-    def __init__(self, config: uvicorn.Config, started: Callable[[], None]):
+    def __init__(self, config: uvicorn.Config, started: Callable[[], None], log: Log):
         super().__init__(config)
-        self._tell = started
+        self._tell, self._log = started, log
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self._tell()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._log.write(
+            "stopping", answers=len(self.server_state.tasks)
+        )  # those under way, which are finished
+        await super().shutdown(sockets)
 
 
 def configured(app: App) -> uvicorn.Config:
@@ -302,7 +314,7 @@ def _run(app: App, listener: socket.socket, log: Log, started: Callable[[], None
     before = signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn raises it once more when it has ended
     hook, threading.excepthook = threading.excepthook, partial(_thread_died, log)
     try:
-        _Server(configured(app), started).run(sockets=[listener])
+        _Server(configured(app), started, log).run(sockets=[listener])
     finally:
         threading.excepthook = hook
         signal.signal(signal.SIGTERM, before)
@@ -327,7 +339,7 @@ def _banner(shelf: Shelf, listener: socket.socket, options: ServeOptions) -> Non
     key = say("YOUR-KEY", "您的密钥") if options.api_key_file else "none"
     lines = [
         f"haina {__version__} · {', '.join(shelf.names)} · {url}",
-        say("  page /", "  页面 /")
+        say("  page /   reference /docs", "  页面 /   接口文档 /docs")
         + "   OpenAI /v1   Anthropic /v1/messages   Ollama /api   /openapi.json /metrics /healthz",
         f"  export OPENAI_BASE_URL={url}/v1 OPENAI_API_KEY={key}",
         f"  export ANTHROPIC_BASE_URL={url} ANTHROPIC_API_KEY={key}",

@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import json
 import os
+import re
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import Field as Option
@@ -29,19 +30,13 @@ from pydantic_settings import (
 )
 
 from haina.options.serving import ServeOptions
-from haina.serve.strict import REASONS
+from haina.serve.strict import reason
 from haina.wording import say
 
 PREFIX = "HAINA_SERVE_"
 ACTS = ("new_key", "check", "show_settings", "config")  # what a command is to do, not how the server is
 CONFIG = PREFIX + "CONFIG"
 HELP = "haina serve --help"
-IN_CHINESE = REASONS | {
-    "int_parsing": "应为整数",
-    "float_parsing": "应为数字",
-    "bool_parsing": "应为 true 或 false",
-    "value_error": "{error}",
-}
 
 
 @dataclass(frozen=True)
@@ -130,7 +125,14 @@ def _of_file(file: Path) -> dict[str, Any]:
     try:
         source = TomlConfigSettingsSource(_Settable, file) if file.is_file() else None
     except (SettingsError, ValueError) as error:  # tomllib's is a ValueError, as a wrong encoding is
-        raise ValueError(say(f"{file}: not TOML: {error}", f"{file}：不是 TOML：{error}")) from None
+        found = re.search(r"line (\d+)", str(error))
+        en, zh = (f" (line {found[1]})", f"（第 {found[1]} 行）") if found else ("", "")
+        raise ValueError(
+            say(
+                f"{file}: not TOML{en}: {error}; write NAME = VALUE, with texts in quotes",
+                f"{file}：不是 TOML{zh}；应写作“名称 = 值”，文本须加引号",
+            )
+        ) from None
     if source is None:
         raise ValueError(
             say(
@@ -171,10 +173,8 @@ def _checked(place: str, values: dict[str, Any], *, on_the_line: bool) -> dict[s
         first = error.errors()[0]
         name = str(first["loc"][0])
         where = f"{place}: {name.replace('_', '-')}" if place else PREFIX + name.upper()
-        known = IN_CHINESE.get(first["type"])
-        reason = known.format_map(first.get("ctx", {})) if known else first["msg"]
-        en = f"{where} = {first['input']!r}: {first['msg'].removeprefix('Value error, ')}"
-        raise ValueError(say(en, f"{where} = {first['input']!r}：{reason}")) from None
+        value, why = json.dumps(first["input"], ensure_ascii=False, default=str), reason(first)
+        raise ValueError(say(f"{where} = {value}: {why}", f"{where} = {value}：{why}")) from None
     return {name: getattr(read, name) for name in values}
 
 

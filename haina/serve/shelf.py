@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Protocol
@@ -26,6 +26,7 @@ from haina.apps.model import (
     opened,
 )
 from haina.apps.screen import explained, one_line
+from haina.checkpoint.adapter import Adapter, is_adapter
 from haina.checkpoint.checkpoint import Checkpoint
 from haina.checkpoint.library import entries, find
 from haina.checkpoint.manifest import Manifest
@@ -76,6 +77,8 @@ class Served:
     model: Model
     thread: EngineThread
     watcher: Watcher | None = None
+    adapter: str = ""  # with which every request is answered
+    adapters: Mapping[str, Served] = field(default_factory=dict)  # the same model with each of its own
 
     @cached_property
     def settings(self) -> Settings:
@@ -89,7 +92,7 @@ class Served:
 
     async def events(self, asked: Asked) -> AsyncGenerator[Event | Reading, None]:
         """As EngineThread.events, and the watcher hears them."""
-        events = self.thread.events(asked)
+        events = self.thread.events(replace(asked, adapter=self.adapter))
         if self.watcher:
             events = self.watcher.watch(self.name, asked, events)
         async with aclosing(events) as heard:
@@ -99,10 +102,11 @@ class Served:
 
 @dataclass(eq=False)
 class _Place:
-    """A name on the shelf, and the model that stands there, if it is loaded."""
+    """A name on the shelf, and the model that stands there, if it is loaded; folders of its adapters by their names."""
 
     name: str
     folder: Path
+    adapters: dict[str, Path] = field(default_factory=dict)
     served: Served | None = None
     users: int = 0
     left_s: float = 0.0  # when the last user went
@@ -111,7 +115,10 @@ class _Place:
 
 
 class Shelf:
-    """Several models by name; the first is the default. Belongs to one loop."""
+    """Several models by name; the first is the default. Belongs to one loop.
+
+    An adapter is served as a model, too: the one named before it, whose weights are in memory once for all.
+    """
 
     def __init__(
         self,
@@ -121,14 +128,21 @@ class Shelf:
         watcher: Watcher | None = None,
     ):
         assert folders
-        self._places = {name: _Place(name, folder) for name, folder in folders.items()}
+        self._places: dict[str, _Place] = {}
+        self._named: dict[str, _Place] = {}  # an adapter's is that of its model
+        for name, folder in folders.items():
+            if not is_adapter(folder):
+                place = self._places[name] = _Place(name, folder)
+            else:
+                place.adapters[name] = folder
+            self._named[name] = place
         self._options, self._watcher = options, watcher
         self._tidying: asyncio.Task[bool] | None = None  # of what was idle, the last
         self._room = asyncio.Lock()  # one model at a time is loaded or unloaded: memory is counted
 
     @property
     def names(self) -> list[str]:
-        return list(self._places)
+        return list(self._named)
 
     @property
     def loaded(self) -> list[Served]:
@@ -143,6 +157,13 @@ class Shelf:
     def folder(self, name: str | None) -> Path:
         """Where a model lies. UnknownModel."""
         return self._place(name).folder
+
+    def check(self, name: str) -> None:
+        """ValueError: what is wrong with a model or an adapter, as far as it can be seen without loading it."""
+        place = self._place(name)
+        checkpoint = Checkpoint.open(place.folder, verify=False)
+        if name in place.adapters:
+            Adapter.read(place.adapters[name]).places(checkpoint.config)
 
     def load(self, name: str | None = None, *, progress: Progress | None = None) -> Served:
         """Load a model now, before there is a loop. ValueError: why it cannot be."""
@@ -177,7 +198,8 @@ class Shelf:
             place.leaving.cancel()
             place.leaving = None
         try:
-            yield await self._loaded(place)
+            served = await self._loaded(place)
+            yield served.adapters.get(name or "", served)
         finally:
             place.users -= 1
             if not place.users:
@@ -201,9 +223,9 @@ class Shelf:
     def _place(self, name: str | None) -> _Place:
         if name is None:
             return next(iter(self._places.values()))
-        if name not in self._places:
+        if name not in self._named:
             raise UnknownModel(name, self.names)
-        return self._places[name]
+        return self._named[name]
 
     async def _loaded(self, place: _Place) -> Served:
         """Whoever asks first begins the loading, which goes on even if nobody waits for it any more."""
@@ -244,7 +266,11 @@ class Shelf:
     def _opened(self, place: _Place, checkpoint: Checkpoint, progress: Progress | None) -> Served:
         many = self._options.conversations or _conversations(checkpoint, self._options)
         model = load_model(checkpoint, self._options, conversations=many, progress=progress)
-        return Served(place.name, model, EngineThread(model.engine), self._watcher)
+        for name, folder in place.adapters.items():
+            model.engine.add_adapter(name, Adapter.read(folder))
+        served = Served(place.name, model, EngineThread(model.engine), self._watcher)
+        served.adapters = {name: replace(served, name=name, adapter=name) for name in place.adapters}
+        return served
 
     def _rest(self, place: _Place) -> None:
         """Nobody uses it now. If that stays so for the time of the options, it goes."""
@@ -278,15 +304,22 @@ def _conversations(checkpoint: Checkpoint, options: ServeOptions) -> int:
 
 
 def named_folders(models: Iterable[str]) -> dict[str, Path]:
-    """Models as people write them, by name: NAME=PATH, a folder, a .gguf file, a name of the library.
+    """Models as people write them, by name: NAME=PATH, a folder, a .gguf file, a name of the library; and adapters.
 
-    ValueError: two of one name.
+    ValueError: two of one name, an adapter before any model.
     """
     folders: dict[str, Path] = {}
     for model in models:
         alias, _, path = model.rpartition("=")
         folder = find(path)
         name = alias or _name(folder)
+        if is_adapter(folder) and not folders:
+            raise ValueError(
+                say(
+                    f"{model}: this is an adapter; name the model that it belongs to before it",
+                    f"{model}：这是适配器；请先写出它所属的模型",
+                )
+            )
         if name in folders:
             raise ValueError(
                 say(

@@ -49,7 +49,9 @@ class Stream(Response):
         last = b""
         async with aclosing(self.parts) as parts:
             part = await anext(parts)
-            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            await send(
+                {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
+            )
             try:
                 await send({"type": "http.response.body", "body": part, "more_body": True})
                 async for part in parts:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import difflib
 import json
+import re
 from collections.abc import Container, Iterator, Sequence
 from functools import cache, partial
 from typing import Annotated, Any, TypeVar, get_args
@@ -131,36 +132,68 @@ def _parsed(wire: bytes, body: type[Body], lenient: bool) -> tuple[Body, list[st
 
 # -- what is wrong, for people ----------------------------------------------------------------------------------
 
-REASONS = {  # pydantic's own words are English
-    "string_type": "应为字符串",
-    "int_type": "应为整数",
-    "float_type": "应为数字",
-    "bool_type": "应为 true 或 false",
-    "list_type": "应为列表",
-    "dict_type": "应为对象",
-    "model_type": "应为对象",
-    "model_attributes_type": "应为对象",
-    "none_required": "应为 null",
-    "finite_number": "应为有限的数",
-    "greater_than": "应大于 {gt}",
-    "greater_than_equal": "应不小于 {ge}",
-    "less_than": "应小于 {lt}",
-    "less_than_equal": "应不大于 {le}",
-    "too_long": "至多 {max_length} 项",
-    "too_short": "至少 {min_length} 项",
-    "string_too_long": "至多 {max_length} 个字符",
-    "string_too_short": "至少 {min_length} 个字符",
-    "string_pattern_mismatch": "应符合 {pattern}",
-    "literal_error": "应为 {expected}",
-    "union_tag_invalid": "{tag} 不在 {expected_tags} 之中",
-    "union_tag_not_found": "缺少 {discriminator}",
+REASONS = {  # pydantic's own words are for who knows Python
+    "string_type": ("should be a string", "应为字符串"),
+    "int_type": ("should be a whole number", "应为整数"),
+    "float_type": ("should be a number", "应为数字"),
+    "bool_type": ("should be true or false", "应为 true 或 false"),
+    "list_type": ("should be a list", "应为列表"),
+    "dict_type": ("should be an object", "应为对象"),
+    "model_type": ("should be an object", "应为对象"),
+    "model_attributes_type": ("should be an object", "应为对象"),
+    "none_required": ("should be null", "应为 null"),
+    "finite_number": ("should be a finite number", "应为有限的数"),
+    "greater_than": ("should be greater than {gt}", "应大于 {gt}"),
+    "greater_than_equal": ("should be at least {ge}", "应不小于 {ge}"),
+    "less_than": ("should be less than {lt}", "应小于 {lt}"),
+    "less_than_equal": ("should be at most {le}", "应不大于 {le}"),
+    "too_long": ("takes at most {max_length} items", "至多 {max_length} 项"),
+    "too_short": ("takes at least {min_length} items", "至少 {min_length} 项"),
+    "string_too_long": ("takes at most {max_length} characters", "至多 {max_length} 个字符"),
+    "string_too_short": ("takes at least {min_length} characters", "至少 {min_length} 个字符"),
+    "string_pattern_mismatch": ("should match {pattern}", "应符合 {pattern}"),
+    "literal_error": ("should be {expected}", "应为 {expected}"),
+    "union_tag_invalid": ("{tag} is not one of {expected_tags}", "{tag} 不在 {expected_tags} 之中"),
+    "union_tag_not_found": ("{discriminator} is missing", "缺少 {discriminator}"),
+    "int_parsing": ("should be a whole number", "应为整数"),
+    "float_parsing": ("should be a number", "应为数字"),
+    "bool_parsing": ("should be true or false", "应为 true 或 false"),
+    "value_error": ("{error}", "{error}"),
 }
+EMPTY = ("should not be empty", "不能为空")
+
+
+def reason(detail: ErrorDetails) -> str:
+    """What is wrong with a value, in the words of REASONS."""
+    about = detail.get("ctx", {})
+    words = EMPTY if about.get("min_length") == 1 else REASONS.get(detail["type"])
+    if words is None:
+        return detail["msg"]
+    shown = {name: _as_json(value) for name, value in about.items()}
+    return say(words[0].format_map(shown), words[1].format_map(shown).replace(" or ", " 或 "))
+
+
+def _as_json(value: object) -> object:
+    """What pydantic lists as Python's literals, as JSON's."""
+    if not isinstance(value, str):
+        return value
+    return re.sub(
+        r"\b(True|False|None)\b", lambda m: {"None": "null"}.get(m[0], m[0].lower()), value.replace("'", '"')
+    )
+
+
+def _only_default(detail: ErrorDetails) -> bool:
+    """Whether a field takes nothing but what changes nothing: it is there for clients that state the default."""
+    about = detail.get("ctx", {})
+    if detail["type"] == "literal_error":
+        return not re.search("'[^']", str(about["expected"]).replace("''", ""))
+    return detail["type"] == "too_long" and about["max_length"] == 0
 
 
 def _error(errors: list[ErrorDetails], body: type[Strict], wire: bytes | str) -> ApiError:
     if errors[0]["type"] == "json_invalid":
-        reason = errors[0]["ctx"]["error"]
-        text = say(f"the body is not JSON: {reason}", f"请求体不是 JSON：{reason}")
+        cause = errors[0]["ctx"]["error"]
+        text = say(f"the body is not JSON: {cause}", f"请求体不是 JSON：{cause}")
         return ApiError(400, text, code="invalid_json")
     value = from_json(wire)
     # of a union every member complains; the one that came furthest knows best
@@ -181,16 +214,20 @@ def _error(errors: list[ErrorDetails], body: type[Strict], wire: bytes | str) ->
             text = say(en, f"{name}：服务不保留先前的请求；请改为发送完整的对话。")
             return ApiError(400, text, param=name, code="unsupported_parameter")
         case "unsupported":
-            text = say(f"{name} is not supported here; leave it out.", f"此处不支持 {name}；请去掉。")
-            return ApiError(400, text, param=name, code="unsupported_parameter")
-    shown = _shown(json.dumps(_at(value, path), ensure_ascii=False))
-    known = REASONS.get(detail["type"])
-    reason = known.format_map(detail.get("ctx", {})) if known else detail["msg"]
+            return _unsupported(name, "unsupported_parameter")
+    if _only_default(detail):
+        return _unsupported(name, "invalid_value")
+    shown, why = _shown(json.dumps(_at(value, path), ensure_ascii=False)), reason(detail)
     text = say(
-        f"Invalid value for {name or 'the body'}: {detail['msg']} (it is {shown})",
-        f"{name or '请求体'} 的值无效：{reason}（现为 {shown}）",
+        f"Invalid value for {name or 'the body'}: it {why} (it is {shown})",
+        f"{name or '请求体'} 的值无效：{why}（现为 {shown}）",
     )
     return ApiError(400, text, param=name or None, code="invalid_value")
+
+
+def _unsupported(name: str, code: str) -> ApiError:
+    text = say(f"haina does not support {name}; leave it out.", f"haina 不支持 {name}；请去掉。")
+    return ApiError(400, text, param=name, code=code)
 
 
 def _shown(text: str) -> str:

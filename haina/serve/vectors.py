@@ -48,6 +48,10 @@ async def embed(
 def _row(served: Served, text: str | tuple[int, ...]) -> tuple[int, ...]:
     check_length(served, [text])
     ids = text_ids(served, text)
+    if not ids:
+        raise ValueError(
+            say("a text is empty; give one character or more", "有一段文本为空；请至少给出一个字符")
+        )
     if len(ids) > served.model.context:
         raise TooLong(len(ids), 0, served.model.context)
     return ids

@@ -20,20 +20,28 @@ from haina.text.tokenizer import Tokenizer
 from haina.wording import say
 
 
+class Stops:
+    """Stop strings, made ready once for any number of streams."""
+
+    def __init__(self, strings: Sequence[str]):
+        """ValueError: one is empty."""
+        if "" in strings:
+            raise ValueError(say("a stop string is empty; leave it out", "停止字符串为空，请去掉"))
+        self.root = _automaton(strings)
+
+
 class TextStream:
     """The text of one answer, in pieces: joined, what `push` and `close` return is `tokenizer.decode(ids)`,
     cut before the stop string that is complete first (the longest one, if several are complete at that
     character).
     """
 
-    def __init__(self, tokenizer: Tokenizer, *, stop: Sequence[str] = (), opening: bool = True):
+    def __init__(self, tokenizer: Tokenizer, *, stop: Sequence[str] | Stops = (), opening: bool = True):
         """`opening` False: the ids go on with a text, so the first one keeps its leading space."""
-        if "" in stop:
-            raise ValueError(say("a stop string is empty; leave it out", "停止字符串为空，请去掉"))
         self._tokenizer = tokenizer
         self._utf8 = codecs.getincrementaldecoder("utf-8")(errors="replace")
         self._opening = opening
-        self._root = self._state = _automaton(stop)
+        self._root = self._state = (stop if isinstance(stop, Stops) else Stops(stop)).root
         self._waiting = ""
         self._sent: list[str] = []
         self.stopped = False  # a stop string was found: nothing comes any more

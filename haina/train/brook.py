@@ -11,7 +11,7 @@ import json
 import random
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +26,7 @@ from haina.options.training import TrainOptions
 from haina.text.messages import IGNORED, Message, Template, assemble_training, template_for
 from haina.text.tokenizer import Tokenizer
 from haina.text.vocabulary import learn
-from haina.train.loop import train
+from haina.train.loop import Held, Task, train
 from haina.train.objectives import next_token
 
 PIECES = 6144
@@ -82,19 +82,42 @@ SOURCE = {
 }
 
 
+@dataclass(frozen=True)
+class Part:
+    """Rows that the loop is shown. A row is one text to attention, whatever documents it holds."""
+
+    ids_BT: np.ndarray
+    targets_BT: np.ndarray
+
+
+@dataclass(frozen=True)
+class Shown:
+    """The packed rows in the order in which the loop asks for them."""
+
+    rows: Rows
+
+    def batch(self, number: int, rows: int) -> Part:
+        return Part(*self.rows.batch(number, rows, seed=BASE.seed))
+
+
 def run(data: Path, folder: Path, *, stop_after: int | None = None) -> Decoder | None:
     """Build the text and train, or go on training, in `folder`; the network, or None if it stopped before the end."""
     tokenizer = vocabulary(data, folder)
-    held_out = pack_all(documents(data, "valid"), tokenizer)
+    valid = pack_all(documents(data, "valid"), tokenizer)
+    held_out = {"": Held([cut(valid, at, at + BASE.rows) for at in range(0, len(valid.ids_NT), BASE.rows)])}
     left = BASE.steps + TUNE.steps if stop_after is None else stop_after
     decoder = Decoder(CONFIG).initialise()
-    shown = pack_all(documents(data, "train"), tokenizer)
-    train(decoder, shown, held_out, next_token, replace(BASE, stop_after=left), folder)
+    shown = Shown(pack_all(documents(data, "train"), tokenizer))
+    train(Task(decoder, shown, held_out, next_token), replace(BASE, stop_after=left), folder)
     left -= BASE.steps
     if left > 0:
-        answers = pack((encode_answers(talk, tokenizer) for talk in first_words(data)), TUNE.length)
-        train(decoder, answers, held_out, next_token, replace(TUNE, stop_after=left), folder / "tune")
+        answers = Shown(pack((encode_answers(talk, tokenizer) for talk in first_words(data)), TUNE.length))
+        train(Task(decoder, answers, held_out, next_token), replace(TUNE, stop_after=left), folder / "tune")
     return decoder if left >= TUNE.steps else None
+
+
+def cut(rows: Rows, start: int, stop: int) -> Part:
+    return Part(rows.ids_NT[start:stop], rows.targets_NT[start:stop])
 
 
 def publish(decoder: Decoder, folder: Path, destination: Path, *, files: Mapping[str, bytes] = {}) -> None:

@@ -2,224 +2,309 @@
 
 An objective is a function; recipes choose the network, the rows and the numbers. The loop does not know what
 the tokens mean, where they come from or what the weights are for. A run lives in a folder:
-    run.json            the options, written before the first step; a run goes on with the same ones only
-    log.jsonl           a line every `log_every` steps: step, tokens, nats (train), valid_nats, seconds
-    state.safetensors   weights, optimiser state and the step, replaced atomically; a run resumes from it
+    run.json    the options and what the caller says the run is; a run goes on with the same ones only
+    log.jsonl   a line every `log_every` steps, train/log.py
+    states/     what the run resumes from, train/state.py
+Step n takes batch n: the parts n · accumulate …, a pure function of their number. Processes of a larger world share
+the parts of a step among them (train/distributed.py); nothing else depends on how many there are.
 """
 
 from __future__ import annotations
 
+import ctypes
 import json
+import math
 import os
-import time
-from collections.abc import Callable
-from dataclasses import asdict
-from math import isfinite
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from haina.checkpoint.read_json import read_json_object
-from haina.data.pack import Rows
 from haina.model.decoder import Decoder
 from haina.options.training import TrainOptions
 from haina.text.messages import IGNORED
-from haina.train.optim import optimisers, schedule
+from haina.train.distributed import ALONE, World
+from haina.train.log import Log, Measured, Pace, Silent, replace_file
+from haina.train.objectives import Batch, Objective
+from haina.train.optim import clip, optimisers, schedule, set_rates
+from haina.train.sharding import at_rest, exchange_between_replicas
+from haina.train.shared import alone_in, states_of
+from haina.train.spikes import WINDOW, spike
+from haina.train.state import Progress, States
 from haina.wording import say
 
-Objective = Callable[[Decoder, Tensor, Tensor], tuple[Tensor, Tensor]]
 # Options that may differ from one session of a run to the next: they do not change its numbers.
-OF_A_SESSION = {"stop_after", "log_every", "valid_every", "save_every_s", "compile"}
+OF_A_SESSION = {"stop_after", "log_every", "valid_every", "save_every", "keep", "compile", "recompute"}
+PATIENCE = 8  # steps in a row that change nothing, before the run goes back to its last state
+MOST_ROLLBACKS = 5
 
 
-def train(
-    decoder: Decoder, rows: Rows, valid: Rows, objective: Objective, options: TrainOptions, folder: Path
-) -> None:
+class Shown(Protocol):
+    """What a run is shown: a dataclass of arrays for each part of a batch, by number."""
+
+    def batch(self, number: int, rows: int, /) -> Any: ...
+
+
+@dataclass(frozen=True)
+class Held:
+    """Text of one domain that is never trained on, in batches."""
+
+    batches: Sequence[Any]
+    bytes_per_token: float | None = None  # of its text, for bits per byte
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is trained, on what, for what.
+
+    about: what tells this run from another, kept in run.json. watch: called with (decoder, steps done) after each
+    validation, by all processes of its world. weigh: how much a part of a batch counts; by default its learned
+    tokens. also: names of the numbers that the objective tells after the nats.
+    """
+
+    decoder: Decoder
+    shown: Shown
+    valid: Mapping[str, Held]
+    objective: Objective
+    about: Mapping[str, Any] = field(default_factory=dict)
+    watch: Callable[[Decoder, int], None] = lambda decoder, step: None
+    weigh: Callable[[Any], float] = lambda batch: float((batch.targets_BT != IGNORED).sum())
+    also: Sequence[str] = ()
+    world: World = ALONE
+
+
+def train(task: Task, options: TrainOptions, folder: Path, *, pace: Pace | None = None) -> bool:
     """Run `options.steps` steps from wherever the run in `folder` stands; the decoder holds the result.
 
-    The batches go where the decoder's weights are. ValueError: the run was begun with other options, its log is
-    damaged, or the loss is not a finite number.
+    Whether the run is at its end: it also stops at `stop_after`, after Ctrl-C and SIGTERM, with its state saved.
+    The batches go where the decoder's weights are. ValueError: another process trains here, the run was begun with
+    other options, a file of it is damaged, the disk is full, or the loss is no number and stays none.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    keep_options(options, folder)
-    both = optimisers(
-        decoder, matrix_lr=options.matrix_lr, other_lr=options.other_lr, weight_decay=options.weight_decay
-    )
-    first = resume(decoder, both, folder)
-    log = Log(folder, options, first)
-    loss_of = torch.compile(objective) if options.compile else objective
-    saved = time.monotonic()
-    end = min(options.steps, options.stop_after or options.steps)
-    for step in range(first, end):
-        nats = one_step(decoder, both, rows, loss_of, options, step)
-        last = step + 1 == end
-        scored = None
-        if step % options.valid_every == 0 or last:
-            scored = evaluate(decoder, valid, objective, options)
-        if step % options.log_every == 0 or last:
-            log.write(step, nats, scored)
-        if last or time.monotonic() - saved > options.save_every_s:
-            save(decoder, both, step + 1, folder)
-            saved = time.monotonic()
+    keep_freed_memory()
+    with alone_in(folder, task.world), stop_when_asked() as stop:
+        task.world.from_first(lambda: keep_options(options, task.about, folder))
+        trainer = Trainer(task, options, states_of(task.world, folder / "states", options.keep))
+        now = trainer.begin()
+        log = (Log if task.world.first else Silent)(folder, options, now.step, pace or Pace())
+        end = min(options.steps, options.stop_after or options.steps)
+        while now.step < end:
+            if task.world.any(stop.is_set()):
+                trainer.save(now)
+                log.say(_stopped(now.step))
+                break
+            before, (now, measured) = now, trainer.step(now)
+            log.forget(now.step)
+            log.step(before, now, measured)
+            last = now.step == end
+            with log.aside():
+                if measured.good and (before.step % options.valid_every == 0 or last):
+                    log.valid(now.step, trainer.scores())
+                    task.watch(task.decoder, now.step)
+                    at_rest(task.decoder)
+                if last or now.step % options.save_every == 0:
+                    trainer.save(now)
+        trainer.states.wait()
+    return now.step == options.steps
 
 
-def keep_options(options: TrainOptions, folder: Path) -> None:
-    """Write run.json. ValueError if the run goes on from a state that other options made."""
-    file, now = folder / "run.json", asdict(options)
-    if (folder / "state.safetensors").exists() and file.exists():
-        before = asdict(TrainOptions()) | read_json_object(file)  # an old run lacks the newest fields
-        changed = (name for name in now if name not in OF_A_SESSION and before[name] != now[name])
-        if name := next(changed, None):
-            raise ValueError(
-                say(
-                    f"{file}: the run was begun with {name} = {before[name]}, not {now[name]}; "
-                    "choose another folder, or go on with the same options",
-                    f"{file}：此次训练开始时 {name} = {before[name]}，现为 {now[name]}；"
-                    "请换一个目录，或沿用原来的选项",
-                )
-            )
-    _replace(file, json.dumps(now, indent=1) + "\n")
+class Trainer:
+    """A task with its optimisers: one step at a time, and back to the last state when nothing else helps."""
 
+    def __init__(self, task: Task, options: TrainOptions, states: States):
+        self.task, self.options, self.states = task, options, states
+        self.optimisers = optimisers(task.decoder, options)
+        self.loss_of = prepared(task.decoder, task.objective, options)
 
-def one_step(
-    decoder: Decoder,
-    both: list[torch.optim.Optimizer],
-    rows: Rows,
-    loss_of: Objective,
-    options: TrainOptions,
-    step: int,
-) -> float:
-    """One batch in `options.accumulate` parts, one clipped step of each optimiser; returns nats per token.
+    def begin(self) -> Progress:
+        """The newest state, or the weights as they are, which become the first."""
+        now = self.states.load(self.task.decoder, self.optimisers)
+        if now is None:
+            now = Progress()
+            self.save(now)
+        return now
 
-    Each part weighs the same, however many of its tokens are learned.
-    """
-    share = schedule(step, options.steps, warm_up=options.warm_up)
-    for optimiser in both:
-        for group in optimiser.param_groups:
-            group["lr"] = group["peak_lr"] * share
-    total = 0.0
-    for part in range(options.accumulate):
-        batch = rows.batch(step * options.accumulate + part, options.rows, seed=options.seed)
-        nats, loss = loss_of(decoder, *beside(decoder, *batch))
-        (loss / options.accumulate).backward()
-        total += nats.item() / options.accumulate
-    if not isfinite(total):
-        raise ValueError(
-            say(
-                f"step {step}: the loss is {total}; begin again in another folder with lower learning rates",
-                f"第 {step} 步：损失为 {total}；请调低学习率，换一个目录重新训练",
-            )
+    def save(self, now: Progress) -> None:
+        self.states.save(now, self.task.decoder, self.optimisers)
+
+    def step(self, now: Progress) -> tuple[Progress, Measured]:
+        """One batch and one clipped step of each optimiser, unless the batch is a spike: then it is left out."""
+        set_rates(self.optimisers, schedule(now.step, self.options))
+        nats, also = self.gradient(now.batch)
+        norm = clip(self.optimisers, self.options.clip)
+        good = not spike(now.recent, nats, norm, self.options.spike_sigma)
+        for optimiser in self.optimisers:
+            if good:
+                optimiser.step()
+            optimiser.zero_grad(set_to_none=True)
+        measured, after = (
+            Measured(nats, norm, good, also),
+            replace(now, step=now.step + 1, batch=now.batch + 1),
         )
-    torch.nn.utils.clip_grad_norm_(decoder.parameters(), options.clip)
-    for optimiser in both:
-        optimiser.step()
-        optimiser.zero_grad(set_to_none=True)
-    return total
+        if good:
+            return replace(after, recent=(*now.recent, (nats, norm))[-WINDOW:], skipped=0), measured
+        return self.left_out(replace(after, skipped=now.skipped + 1), measured), measured
+
+    def scores(self) -> dict[str, dict[str, float]]:
+        """`score` of each domain's held-out text."""
+        found = {name: score(self.task, held, self.loss_of) for name, held in self.task.valid.items()}
+        at_rest(self.task.decoder)
+        return found
+
+    def gradient(self, number: int) -> tuple[float, dict[str, float]]:
+        """Nats per learned token of batch `number`, and what the task tells also; the gradient is left in the weights.
+
+        A token weighs the same in whichever part it lies, so that the parts may be cut in any way.
+        """
+        world, count = self.task.world, self.options.accumulate
+        parts = world.parts(count)
+        batches = [self.task.shown.batch(number * count + part % count, self.options.rows) for part in parts]
+        weights = [self.task.weigh(b) * (part < count) for part, b in zip(parts, batches, strict=True)]
+        learned = max(1.0, *world.total(sum(weights)))
+        found = np.zeros(1 + len(self.task.also))
+        for part, batch, weight in zip(parts, batches, weights, strict=True):
+            exchange_between_replicas(self.task.decoder, part == parts[-1])
+            told, loss = self.loss_of(self.task.decoder, beside(self.task.decoder, batch))
+            (loss * (weight / learned * world.readers)).backward()  # the mean over readers is what is left
+            shares = [weight / learned, *[(part < count) / count] * len(self.task.also)]
+            found += np.array(told.flatten().tolist()) * shares
+        nats, *others = world.total(*found.tolist())
+        return nats, dict(zip(self.task.also, others, strict=True))
+
+    def left_out(self, after: Progress, measured: Measured) -> Progress:
+        """Where to go on after a step that was not taken. ValueError: going on makes no sense."""
+        if not after.recent and after.step == 1:
+            raise _no_number(0, measured)
+        if after.skipped < PATIENCE:
+            return after
+        if after.rollbacks == MOST_ROLLBACKS:
+            raise _no_number(after.step - 1, measured)
+        back = self.states.load(self.task.decoder, self.optimisers)
+        assert back is not None
+        return replace(back, batch=after.batch, rollbacks=after.rollbacks + 1)
 
 
-def beside(decoder: Decoder, ids_BT: np.ndarray, targets_BT: np.ndarray) -> tuple[Tensor, Tensor]:
-    """The batch as int64 tensors on the device of the decoder's weights."""
+def prepared(decoder: Decoder, objective: Objective, options: TrainOptions) -> Objective:
+    """The objective in the precision of the run; the decoder's blocks compiled or computed twice, as asked.
+
+    Blocks are compiled one by one: all have one shape, so that one is compiled.
+    """
+    for block in decoder.model.layers:
+        if options.compile:
+            block.compile()
+        if options.recompute == "block":
+            block.forward = partial(checkpoint, block.forward, use_reentrant=False)
+    device = next(decoder.parameters()).device.type
+
+    def loss_of(decoder: Decoder, batch: Batch) -> Any:
+        with torch.autocast(device, torch.bfloat16, enabled=options.precision == "bf16"):
+            return objective(decoder, batch)
+
+    return loss_of
+
+
+def beside(decoder: Decoder, batch: Any) -> Batch:
+    """The arrays of a batch as tensors on the device of the decoder's weights, integers as int64."""
     device = next(decoder.parameters()).device
-    return torch.from_numpy(ids_BT).to(device).long(), torch.from_numpy(targets_BT).to(device).long()
+    found = {
+        name: torch.from_numpy(np.ascontiguousarray(array)).to(device) for name, array in vars(batch).items()
+    }
+    return {name: tensor if tensor.is_floating_point() else tensor.long() for name, tensor in found.items()}
 
 
 @torch.no_grad()
-def evaluate(decoder: Decoder, valid: Rows, objective: Objective, options: TrainOptions) -> float:
-    """Nats per learned token over all validation rows."""
-    total = learned = 0.0
-    for at in range(0, len(valid.ids_NT), options.rows):
-        part = slice(at, at + options.rows)
-        ids, targets = beside(decoder, valid.ids_NT[part], valid.targets_NT[part])
-        count = (targets != IGNORED).sum().item()
-        total += objective(decoder, ids, targets)[0].item() * count
-        learned += count
-    return total / learned
+def score(task: Task, held: Held, loss_of: Objective) -> dict[str, float]:
+    """Of held-out text: nats per learned token, what the task tells also, bits per byte if its bytes are known."""
+    total, weight = np.zeros(1 + len(task.also)), 0.0
+    for number in task.world.parts(len(held.batches)):
+        batch = held.batches[number % len(held.batches)]
+        count = task.weigh(batch) * (number < len(held.batches))
+        total += np.array(loss_of(task.decoder, beside(task.decoder, batch))[0].flatten().tolist()) * count
+        weight += count
+    learned, *sums = task.world.total(weight, *total.tolist())
+    means = (number / max(1.0, learned) for number in sums)
+    found = dict(zip(("nats", *task.also), means, strict=True))
+    if held.bytes_per_token:
+        found["bits_per_byte"] = found["nats"] / math.log(2) / held.bytes_per_token
+    return found
 
 
-class Log:
-    """log.jsonl of a run: lines after the step it resumes from are dropped, its clocks go on from the last one."""
-
-    def __init__(self, folder: Path, options: TrainOptions, first: int):
-        self.file, self.options = folder / "log.jsonl", options
-        kept = [line for line in _lines(self.file) if line["step"] < first]
-        _replace(self.file, "".join(json.dumps(line) + "\n" for line in kept))
-        before = kept[-1] if kept else {"seconds": 0.0, "cpu_s": 0.0}
-        self.began = time.monotonic() - before["seconds"]
-        self.cpu_began = time.process_time() - before["cpu_s"]
-
-    def write(self, step: int, nats: float, valid_nats: float | None) -> None:
-        tokens = (step + 1) * self.options.rows * self.options.accumulate * self.options.length
-        line: dict[str, float] = {"step": step, "tokens": tokens, "nats": round(nats, 4)}
-        line["seconds"] = round(time.monotonic() - self.began, 1)
-        line["cpu_s"] = round(time.process_time() - self.cpu_began, 1)
-        if valid_nats is not None:
-            line["valid_nats"] = round(valid_nats, 4)
-        with self.file.open("a") as file:
-            file.write(json.dumps(line) + "\n")
-        print(" ".join(f"{key} {value}" for key, value in line.items()), flush=True)
+def keep_options(options: TrainOptions, about: Mapping[str, Any], folder: Path) -> None:
+    """Write run.json. ValueError if the run goes on from a state that other options made."""
+    file, now = folder / "run.json", {**asdict(options), **about}
+    if (folder / "states").exists() and file.exists():
+        before = {**asdict(TrainOptions()), **read_json_object(file)}  # an old run lacks the newest fields
+        changed = (name for name in now if name not in OF_A_SESSION and before.get(name) != now[name])
+        if name := next(changed, None):
+            raise ValueError(
+                say(
+                    f"{file}: the run was begun with {name} = {before.get(name)}, not {now[name]}; "
+                    "choose another folder, or go on with the same options",
+                    f"{file}：此次训练开始时 {name} = {before.get(name)}，现为 {now[name]}；"
+                    "请换一个目录，或沿用原来的选项",
+                )
+            )
+    replace_file(file, json.dumps(now, indent=1, ensure_ascii=False) + "\n")
 
 
-def _lines(file: Path) -> list[dict[str, Any]]:
-    """What is logged so far. A last line that a kill cut short is left out; ValueError if an earlier one is damaged."""
-    wire = file.read_bytes().splitlines() if file.exists() else []
-    lines = []
-    for number, line in enumerate(wire, 1):
-        try:
-            lines.append(json.loads(line))
-        except ValueError:
-            if number < len(wire):
-                raise ValueError(
-                    say(
-                        f"{file}:{number}: the line is damaged; delete it, the run goes on without it",
-                        f"{file}:{number}：此行已损坏；请删去这一行，不影响继续训练",
-                    )
-                ) from None
-    return lines
+def keep_freed_memory() -> None:
+    """Tell glibc to keep what a step frees for the next one, which frees and takes the same.
+
+    Otherwise large tensors go back to the system and are zeroed anew, page by page: a tenth of a step on a CPU
+    (docs/benchmarks-training.md). Elsewhere than with glibc nothing happens.
+    """
+    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
+        trim_threshold, mmap_max = -1, -4  # M_TRIM_THRESHOLD, M_MMAP_MAX of malloc.h
+        libc.mallopt(mmap_max, 0)
+        libc.mallopt(trim_threshold, 2**31 - 1)
 
 
-def _replace(file: Path, text: str) -> None:
-    """Write the file beside the old one, then take its place."""
-    new = file.with_suffix(".new")
-    new.write_text(text, "utf-8")
-    os.replace(new, file)
+@contextmanager
+def stop_when_asked() -> Iterator[threading.Event]:
+    """Set by the first Ctrl-C or SIGTERM; the second ends the process as usual. Outside the main thread: never."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+    before = {int(number): signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def ask(number: int, frame: Any) -> None:
+        asked.set()
+        signal.signal(number, before[number])
+        os.write(2, say("\nfinishing this step …\n", "\n正在完成当前这一步……\n").encode())
+
+    for number in before:
+        signal.signal(number, ask)
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
-def save(decoder: Decoder, both: list[torch.optim.Optimizer], step: int, folder: Path) -> None:
-    """Write the state beside the old one, then take its place: a kill or a power cut leaves one or the other."""
-    state = {f"model.{name}": p.detach() for name, p in decoder.named_parameters()}
-    for number, optimiser in enumerate(both):
-        for index, values in optimiser.state_dict()["state"].items():
-            state |= {
-                f"optim.{number}.{index}.{key}": torch.as_tensor(value) for key, value in values.items()
-            }
-    new = folder / "state.new"
-    save_file({name: tensor.contiguous() for name, tensor in state.items()}, new, {"step": str(step)})
-    with new.open("rb+") as file:
-        os.fsync(file.fileno())
-    os.replace(new, folder / "state.safetensors")
+def _stopped(step: int) -> str:
+    return say(
+        f"stopped after step {step}, everything is saved; the same command goes on",
+        f"已停在第 {step} 步之后，进度已保存；再次运行同一命令即可继续",
+    )
 
 
-def resume(decoder: Decoder, both: list[torch.optim.Optimizer], folder: Path) -> int:
-    """Load the state of an earlier run, if there is one; returns the next step."""
-    file = folder / "state.safetensors"
-    if not file.exists():
-        return 0
-    state = load_file(file)
-    with torch.no_grad():
-        for name, parameter in decoder.named_parameters():
-            parameter.copy_(state[f"model.{name}"])
-    for number, optimiser in enumerate(both):
-        values: dict[int, dict[str, Tensor]] = {}
-        for key, tensor in state.items():
-            if key.startswith(f"optim.{number}."):
-                _, _, index, name = key.split(".")
-                values.setdefault(int(index), {})[name] = tensor
-        optimiser.load_state_dict({"state": values, "param_groups": optimiser.state_dict()["param_groups"]})
-
-    with safe_open(file, "pt") as opened:
-        return int(opened.metadata()["step"])
+def _no_number(step: int, measured: Measured) -> ValueError:
+    what = f"{measured.nats:.4g}"
+    return ValueError(
+        say(
+            f"step {step}: the loss is {what}, its gradient {measured.norm:.4g}; "
+            "begin again in another folder with lower learning rates",
+            f"第 {step} 步：损失为 {what}，梯度范数为 {measured.norm:.4g}；请调低学习率，换一个目录重新训练",
+        )
+    )

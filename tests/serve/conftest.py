@@ -17,6 +17,9 @@ from haina.options.serving import ServeOptions
 from haina.serve.app import create_app
 from haina.serve.asgi import App
 from haina.serve.history import History
+from haina.serve.logs import Log
+from haina.serve.metrics import Metrics
+from haina.serve.run import configured, operated
 from haina.serve.shelf import Shelf
 
 NAME = "haina-brook"
@@ -36,7 +39,12 @@ def shelf() -> Iterator[Shelf]:
 def serving(shelf: Shelf, tmp_path_factory: pytest.TempPathFactory) -> Serving:
     """Serves the embedded model with other options, for the time of a context: the address."""
     history = History(tmp_path_factory.mktemp("history") / "conversations.sqlite")
-    return lambda options: running(create_app(shelf, options, history))
+
+    def serve(options: ServeOptions) -> AbstractContextManager[str]:
+        app = create_app(shelf, options, history)
+        return running(operated(app, shelf, Metrics(), Log("off"), options))
+
+    return serve
 
 
 @pytest.fixture(scope="session")
@@ -55,7 +63,7 @@ def running_app() -> Callable[[App], AbstractContextManager[str]]:
 @contextmanager
 def running(app: App) -> Iterator[str]:
     """A server in a thread of its own."""
-    made = uvicorn.Server(uvicorn.Config(app, log_level="error"))
+    made = uvicorn.Server(configured(app))
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=made.run, args=([listener],), daemon=True)
         thread.start()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 import json
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from haina.serve.errors import told
 from haina.serve.history import History
 from haina.serve.limits import Attended
 from haina.serve.logs import Log, Logged
+from haina.serve.run import _thread_died
 from haina.serve.shelf import NotLoaded, Shelf
 
 HELLO = [{"role": "user", "content": "你好"}]
@@ -116,6 +119,18 @@ def test_what_nobody_foresaw_is_told_by_its_number(
     assert answer.status_code == (200 if stream else 500)
     message = told_last(path, answer.text) if stream else json.dumps(answer.json())
     assert entry["id"] in message and "secret" not in message
+
+
+def test_a_thread_that_dies_is_in_the_log(log: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
+    def die() -> None:
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(threading, "excepthook", partial(_thread_died, Log("json", log)))
+    thread = threading.Thread(target=die, name="haina-engine")
+    thread.start()
+    thread.join()
+    line = json.loads(log.getvalue())
+    assert "haina-engine" in line["message"] and "MemoryError: no room" in line["trace"]
 
 
 def test_only_the_engines_own_end_is_a_503() -> None:

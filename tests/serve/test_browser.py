@@ -8,21 +8,28 @@ import re
 import shutil
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from httpx2 import Client
 
+from haina.options.serving import ServeOptions
+from haina.serve.app import create_app
+from haina.serve.asgi import App
+from haina.serve.history import History
+from haina.serve.keys import new_key
 from haina.serve.shelf import Shelf
 
 playwright = pytest.importorskip("playwright.sync_api")
 axe = pytest.importorskip("axe_playwright_python.sync_playwright")
 CHROMIUM = shutil.which("chromium")
 Open = Callable[..., Any]
+Serving = Callable[[ServeOptions], AbstractContextManager[str]]
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium; apt-get install chromium")
 
-ANSWERED = "article.a:last-child:not(.draft) .figures"
+ANSWERED = "article.a:last-of-type:not(.draft) .figures"
 HOSTILE = """<script>window.ran = 1</script><img src=x onerror="window.ran = 2">
 <svg onload="window.ran=3"><iframe srcdoc="<script>parent.ran=4</script>"></iframe><style>body{display:none}</style>
 [a](javascript:window.ran=5) [b](data:text/html,<script>opener.ran=6</script>) [c](https://example.com/"onclick="x)
@@ -189,13 +196,13 @@ def test_escape_stops_and_keeps_what_came(open_page: Open, client: Client) -> No
 def test_again_and_edit_make_branches_that_can_be_turned(open_page: Open) -> None:
     page = open_page()
     ask(page, "你好")
-    page.click("article.a button:text-is('again')")
+    page.click("article.a button:text-is('Regenerate')")
     page.wait_for_selector("article.a:not(.draft) :text('2/2')")
     first = texts(page)
     page.click("article.a [aria-label='Previous version']")
     page.wait_for_selector("article.a :text('1/2')")
     page.hover("article.q")
-    page.click("article.q button:text-is('edit')")
+    page.click("article.q button:text-is('Edit')")
     page.fill("article.q textarea", "你是谁？")
     page.press("article.q textarea", "Enter")
     page.wait_for_selector("article.q :text('2/2')")
@@ -217,11 +224,11 @@ def test_enter_of_an_input_method_never_sends(open_page: Open, client: Client) -
     composing = """(at, kind) => document.querySelector(at).dispatchEvent(new KeyboardEvent("keydown",
         { key: "Enter", bubbles: true, cancelable: true, ...kind }))"""
     page.hover("article.q")
-    page.click("article.q button:text-is('edit')")
+    page.click("article.q button:text-is('Edit')")
     for kind in ({"isComposing": True}, {"keyCode": 229}):  # everybody else; Safari
         for at in ("#ask", "article.q textarea"):
             page.evaluate(f"([at, kind]) => ({composing})(at, kind)", [at, kind])
-    page.click("#talk-acts button:text-is('rename')")
+    page.click("#talk-acts button:text-is('Rename')")
     for kind in ({"isComposing": True}, {"keyCode": 229}):
         page.evaluate(f"([at, kind]) => ({composing})(at, kind)", ["#question-text", kind])
     assert page.is_visible("#question")
@@ -286,7 +293,7 @@ def test_settings_go_into_the_request_and_stay_with_the_conversation(open_page: 
     assert body["messages"][0] == {"role": "system", "content": "Be brief."}
     assert (body["temperature"], body["max_tokens"], body["model"]) == (0, 5, "haina-brook")
     assert "seed" not in body
-    assert page.is_visible("text=The answer reached its length limit.")
+    assert page.is_visible("text=The answer reached its length limit")
     page.reload()
     page.wait_for_selector(ANSWERED)
     page.click("#open-settings")
@@ -312,19 +319,19 @@ def test_rename_save_and_delete(open_page: Open, client: Client, tmp_path: Path)
     id = kept(client, "问", "答")
     kept(client, "另一")
     page = open_page(id)
-    page.click("#talk-acts button:text-is('rename')")
+    page.click("#talk-acts button:text-is('Rename')")
     page.fill("#question-text", "新名")
     page.keyboard.press("Enter")
     page.wait_for_selector("h1:text-is('新名')")
     with page.expect_download() as download:
-        page.click("#talk-acts button:text-is('save as text')")
+        page.click("#talk-acts button:text-is('Export Markdown')")
     download.value.save_as(tmp_path / "saved.md")
     assert download.value.suggested_filename == "新名.md"
     assert (tmp_path / "saved.md").read_text() == "# 新名\n\n**Q**\n\n问\n\n**A**\n\n答\n"
-    page.click("#talk-acts button:text-is('delete')")
+    page.click("#talk-acts button:text-is('Delete')")
     page.click("#question button:text-is('Cancel')")
     assert client.get(f"/page/conversations/{id}").status_code == 200
-    page.click("#talk-acts button:text-is('delete')")
+    page.click("#talk-acts button:text-is('Delete')")
     page.click("#question-yes")
     page.wait_for_selector(".suggestions")
     assert client.get(f"/page/conversations/{id}").status_code == 404
@@ -341,7 +348,69 @@ def test_a_refusal_is_told_and_nothing_is_lost(open_page: Open) -> None:
     page.wait_for_selector("[role=alert]")
     assert "512" in page.inner_text("[role=alert]")
     assert texts(page)[0] == "长" * 2000
-    assert page.is_visible("button:text-is('Ask again')")
+    assert page.is_visible("button:text-is('Try again')")
+
+
+def test_a_refusal_is_told_in_the_language_of_the_page(open_page: Open) -> None:
+    page = open_page(lang="zh-CN")
+    page.fill("#ask", "长" * 2000)
+    page.press("#ask", "Enter")
+    told = page.wait_for_selector("[role=alert]").inner_text()
+    assert "512" in told and not re.search("[A-Za-z]", told)
+    page.click("#language")
+    assert "the model's context holds 512" in page.inner_text("[role=alert]")
+
+
+def test_a_full_conversation_goes_on_without_its_oldest_turns(open_page: Open, client: Client) -> None:
+    page = open_page(kept(client, "雨" * 300, "雪" * 220))
+    for text in ("你好", "你是谁？"):  # the second takes the place of the first, which has no answer
+        page.fill("#ask", text)
+        page.press("#ask", "Enter")
+        page.wait_for_selector(f"article.q:has-text('{text}') ~ article [role=alert]")
+        assert page.locator("article.q").count() == 2
+    page.click(".full button:text-is('Continue without the oldest turns')")
+    page.wait_for_selector(ANSWERED)
+    assert "海纳" in texts(page)[-1] and page.query_selector(".full") is None
+    page.click("#open-settings")
+    assert page.is_checked("#truncation")
+
+
+def test_a_long_question_is_folded(open_page: Open, client: Client) -> None:
+    page = open_page(kept(client, "一行\n" * 40, "答"))
+    height = "() => document.querySelector('article.q .text').clientHeight"
+    folded = page.evaluate(height)
+    page.hover("article.q")
+    page.click("article.q button:text-is('Show all')")
+    assert page.evaluate(height) > 2 * folded
+
+
+def test_a_wrong_key_is_told(browser: Any, serving: Serving, tmp_path: Path) -> None:
+    key = new_key("alice", tmp_path / "keys")
+    with serving(ServeOptions(api_key_file=str(tmp_path / "keys"))) as address:
+        page = browser.new_page(locale="en-US")
+        page.goto(address)
+        for given, told in (("wrong", "asks for an API key"), (key, "This key is not known here")):
+            page.wait_for_selector(f"#question-title:has-text('{told}')")
+            page.fill("#question-text", given)
+            page.keyboard.press("Enter")
+        page.wait_for_selector("#ask:focus")
+        page.close()
+
+
+def test_where_nothing_can_be_saved_the_page_says_so(
+    browser: Any, shelf: Shelf, running_app: Callable[[App], AbstractContextManager[str]], tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    history = History(tmp_path / "file" / "conversations.sqlite")
+    assert history.begin()
+    with running_app(create_app(shelf, ServeOptions(), history)) as address:
+        page = browser.new_page(locale="en-US")
+        page.goto(address)
+        page.wait_for_selector("#unsaved:has-text('cannot be saved')")
+        ask(page, "你好")
+        assert "海纳" in texts(page)[1]
+        page.close()
+    history.close()
 
 
 def test_both_languages_are_whole(open_page: Open, client: Client) -> None:
@@ -353,7 +422,15 @@ def test_both_languages_are_whole(open_page: Open, client: Client) -> None:
     assert not re.search("[\u3400-\u9fff]", re.sub("海纳|中文", "", latin))
     page.click("#language")
     chinese = page.evaluate(shown)
-    left = set(re.findall(r"[A-Za-z]{2,}", chinese)) - {"haina", "brook", "English", "question", "answer"}
+    left = set(re.findall(r"[A-Za-z]{2,}", chinese)) - {
+        "haina",
+        "brook",
+        "English",
+        "question",
+        "answer",
+        "Markdown",
+        "JSON",
+    }
     assert not left
     page.click("#open-settings")
     assert page.inner_text("#settings h2") == "设置"
@@ -414,8 +491,8 @@ def test_the_keyboard_is_enough(open_page: Open, client: Client) -> None:
     for _ in range(12):
         page.keyboard.press("Shift+Tab")
         names.append(page.evaluate(focused))
-    assert {"again", "copy", "edit", "delete", "rename"} <= set(names)
-    page.focus("article.a button:text-is('again')")
+    assert {"Regenerate", "Copy", "Edit", "Delete", "Rename"} <= set(names)
+    page.focus("article.a button:text-is('Regenerate')")
     page.keyboard.press("Enter")
     page.wait_for_selector("article.a:not(.draft) :text('2/2')")
     assert page.evaluate("() => document.querySelector('#thread').contains(document.activeElement)")

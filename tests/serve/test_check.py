@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
+from haina.options.serving import ServeOptions
 from haina.serve.check import CHECKS, check_server, table, with_table
 from haina.serve.checks import Check, Target
+from haina.serve.keys import new_key
+
+Serving = Callable[[ServeOptions], AbstractContextManager[str]]
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +41,17 @@ def test_a_failure_is_counted_and_told(server: str, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("haina.serve.check.CHECKS", [Check("any", "GET /", "nothing", fails)])
     lines: list[str] = []
     assert check_server(server, told=lines.append) == 1 and "as it should" in lines[0]
+
+
+def test_a_limited_key_ends_it(serving: Serving, tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    key = new_key("alice", file)
+    file.write_text(file.read_text().strip() + " per-minute=2\n")
+    with serving(ServeOptions(api_key_file=str(file))) as address:
+        with pytest.raises(ValueError, match="this key is limited"):
+            check_server(address, key, told=lambda line: None)
+        with pytest.raises(ValueError, match="HAINA_API_KEY"):
+            check_server(address, "wrong")
 
 
 def test_no_server_is_said() -> None:

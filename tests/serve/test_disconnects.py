@@ -97,10 +97,16 @@ async def client(port: int, chance: random.Random) -> bool:
 async def leave(
     reader: asyncio.StreamReader, writer: asyncio.StreamWriter, wire: bytes, chance: random.Random
 ) -> None:
-    """In the middle of the request, before the answer begins or at any time, or in the middle of what is heard."""
-    moment = chance.choice(("asking", "waiting", "hearing"))
+    """In the middle of the request, before the answer begins or at any time, or in the middle of what is heard.
+
+    Or of what is not: the lines of those that are deaf fill up, and their answers wait for them in vain.
+    """
+    moment = chance.choice(("asking", "waiting", "hearing", "deaf"))
+    if moment == "deaf":
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
     writer.write(wire[: chance.randrange(len(wire))] if moment == "asking" else wire)
-    if moment == "waiting":
+    if moment in ("waiting", "deaf"):
         await asyncio.sleep(chance.random() * 0.05)
     for _ in range(chance.randint(1, 20) if moment == "hearing" else 0):
         await reader.read(chance.randint(1, 300))

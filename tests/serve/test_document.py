@@ -64,12 +64,18 @@ def test_the_page_of_it_is_whole_and_stays_at_home(server: str) -> None:
         )
         page.goto(f"{server}/docs")
         chat = page.locator("details", has=page.locator("summary", has_text="POST /v1/chat/completions"))
-        chat.locator("summary").click()
+        chat.locator("summary").first.click()
         chat.get_by_role("button", name="试一试").click()
         page.wait_for_function(
             "[...document.querySelectorAll('pre')].some(one => one.textContent.startsWith('200'))"
         )
-        assert "chat.completion" in chat.locator("pre").inner_text()
+        assert "chat.completion" in chat.locator("pre.told").inner_text()
         assert chat.locator("dt", has_text="messages").count() == 1
+        page.set_viewport_size({"width": 390, "height": 844})
+        assert page.is_visible("nav a[aria-current]:text-is('接口文档')") and page.is_visible("#theme")
+        assert page.evaluate("() => document.documentElement.scrollWidth") <= 390
+        assert not [words for words in page.locator("summary > span").all_inner_texts() if words.isascii()]
+        page.click("#language")
+        page.wait_for_selector("h2:text-is('Operations')")
         browser.close()
     assert asked and all(url.startswith(server) for url in asked) and not wrong

@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Coroutine, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,9 @@ import pytest
 import haina
 from haina.checkpoint.checkpoint import Checkpoint
 from haina.engine.engine import Engine
-from haina.engine.request import Embed, Request, Score, Scores, Token, Vector
+from haina.engine.request import Embed, Event, Request, Score, Scores, Token, Vector
 from haina.engine.sampling import Sampling
-from haina.serve.engine_thread import EngineThread, Progress
+from haina.serve.engine_thread import EngineStopped, EngineThread, Progress
 
 GREEDY = Sampling(temperature=0)
 ENDLESS = Request((300, 301), 500, Sampling(seed=1), stop_loops=False)
@@ -177,3 +178,61 @@ def test_after_the_end_requests_are_told(checkpoint: Checkpoint) -> None:
         with pytest.raises(RuntimeError, match="stopped"):
             run(work)
     assert not thread.alive
+
+
+class Broken:
+    """An engine whose first step fails, once somebody lets it; from then on it cannot even be asked."""
+
+    def __init__(self) -> None:
+        self.busy, self.stepping, self.fail = False, threading.Event(), threading.Event()
+
+    def add(self, asked: object) -> int:
+        assert not self.fail.is_set(), "nobody asks it any more"
+        self.busy = True
+        return 1
+
+    def cancel(self, *of: int) -> None:
+        raise AssertionError("nobody asks it any more")
+
+    def step(self) -> list[Event]:
+        self.stepping.set()
+        self.fail.wait(10)
+        raise MemoryError("out of memory")
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_an_engine_that_dies_leaves_nobody_waiting() -> None:
+    """Not who is inside, nor who comes or goes while it dies, nor who is the reason."""
+    engine = Broken()
+    thread = EngineThread(engine)  # type: ignore[arg-type]
+
+    async def all() -> list[Any]:
+        inside = asyncio.create_task(tokens(thread, ENDLESS))
+        await asyncio.to_thread(engine.stepping.wait, 10)
+        late = [asyncio.create_task(tokens(thread, ENDLESS)) for _ in range(2)]
+        await asyncio.sleep(0)
+        late.pop().cancel()
+        await asyncio.sleep(0)
+        engine.fail.set()
+        return await asyncio.gather(inside, *late, return_exceptions=True)
+
+    assert [type(end) for end in run(all())] == [EngineStopped, EngineStopped]
+    engine = Broken()
+    engine.add = lambda asked: [][0]  # type: ignore[method-assign]
+    with pytest.raises(EngineStopped):
+        run(tokens(EngineThread(engine), ENDLESS))  # type: ignore[arg-type]
+
+
+def test_who_waits_hears_only_what_is_new(checkpoint: Checkpoint) -> None:
+    thread = EngineThread(Engine.open(checkpoint, threads=1, cache_bytes=2 << 20))
+
+    async def heard(seed: int) -> list[Progress]:
+        asked = Request(tuple([300 + seed] * 400), 20, Sampling(seed=seed), stop_loops=False)
+        return [event async for event in thread.events(asked) if isinstance(event, Progress)]
+
+    async def all_heard() -> list[list[Progress]]:
+        return await asyncio.gather(*(heard(seed) for seed in range(12)))
+
+    for told in run(all_heard()):
+        assert told and not any(one == following for one, following in pairwise(told))
+    thread.close()

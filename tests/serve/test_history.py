@@ -21,6 +21,15 @@ def history(tmp_path: Path):
     history.close()
 
 
+def test_where_nothing_can_be_written_it_is_held_in_memory(tmp_path: Path):
+    (tmp_path / "file").touch()
+    history = History(tmp_path / "file" / "conversations.sqlite")
+    assert "HAINA_HOME" in history.begin() == history.unsaved
+    made = history.create("", "春")
+    assert history.all("") == [made] and history.delete_all("") == 1
+    history.close()
+
+
 def test_a_conversation_comes_back_as_it_was_said(history: History):
     made = history.create("", "春", {"system": "作诗", "temperature": 0.5})
     asked = history.append("", made.id, parent=None, role="user", content="以《春》为题 🌱\n写诗")

@@ -9,15 +9,21 @@ from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import haina
+from haina.checkpoint.adapter import Adapter, Pair
+from haina.checkpoint.checkpoint import Checkpoint
 from haina.engine.request import Request, Token
+from haina.engine.sampling import Sampling
 from haina.options.serving import ServeOptions
+from haina.serve import models as about_models
 from haina.serve.shelf import NotLoaded, Shelf, UnknownModel, named_folders
 
 WEIGHTS = Path(haina.__file__).with_name("weights")
 OPTIONS = ServeOptions(threads=1, conversations=1)
+GREEDY = Sampling(temperature=0)
 
 
 @pytest.fixture
@@ -189,6 +195,29 @@ def test_what_can_never_be_loaded_puts_nobody_out(shelf: Callable[..., Shelf], t
     run(all())
 
 
+def test_a_model_that_rests_has_one_timer(shelf: Callable[..., Shelf]) -> None:
+    """Even if whoever asked for it has left while it was loaded."""
+    models = shelf(options=ServeOptions(threads=1, conversations=1, idle=60))
+
+    async def ask() -> None:
+        async with models.lend("one"):
+            pass
+
+    async def all() -> None:
+        asking = asyncio.create_task(ask())
+        await asyncio.sleep(0)
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+        first = models._place("one").leaving
+        while models.loading:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0)
+        last = models._place("one").leaving
+        assert first and first.cancelled() and last and not last.cancelled()
+
+    run(all())
+
+
 def test_a_stopped_engine_is_replaced(shelf: Callable[..., Shelf]) -> None:
     models = shelf()
 
@@ -199,6 +228,12 @@ def test_a_stopped_engine_is_replaced(shelf: Callable[..., Shelf]) -> None:
             assert second is not first and second.thread.alive
 
     run(all())
+
+
+def test_a_folder_that_was_removed_is_told_of_still(shelf: Callable[..., Shelf], tmp_path: Path) -> None:
+    gone = shelf({"gone": tmp_path / "gone"})
+    assert about_models._openai(gone, "gone")["created"] == 0
+    assert about_models._anthropic(gone, "gone")["max_tokens"] is None
 
 
 def test_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -215,3 +250,48 @@ def test_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     }
     with pytest.raises(ValueError, match="another name"):
         named_folders([str(WEIGHTS), str(WEIGHTS)])
+
+
+def brook_adapter(folder: Path) -> Path:
+    """Of the embedded model, large enough to change every answer."""
+    config, random = Checkpoint.open(WEIGHTS).config, np.random.default_rng(0)
+    shapes = {n: s for n, s in config.tensor_shapes().items() if n.endswith("down_proj.weight")}
+    pairs = {
+        name.removesuffix(".weight"): Pair(
+            *(random.standard_normal(s, np.float32) for s in ((2, cols), (rows, 2)))
+        )
+        for name, (rows, cols) in shapes.items()
+    }
+    Adapter(pairs, alpha=2).write(folder)
+    return folder
+
+
+def test_an_adapter_is_a_model_of_its_own_name(shelf: Callable[..., Shelf], tmp_path: Path) -> None:
+    folders = named_folders([f"one={WEIGHTS}", f"poet={brook_adapter(tmp_path / 'poet')}", f"two={WEIGHTS}"])
+    models = shelf(folders)
+    assert models.names == ["one", "poet", "two"] and models.folder("poet") == WEIGHTS
+    for name in models.names:
+        models.check(name)
+
+    async def ask(name: str) -> list[int]:
+        async with models.lend(name) as served:
+            assert served.name == name
+            events = [e async for e in served.events(Request((300, 301), 8, GREEDY)) if isinstance(e, Token)]
+            return [event.id for event in events]
+
+    async def all() -> None:
+        plain, poet = await asyncio.gather(ask("one"), ask("poet"))
+        assert plain != poet and loaded(models) == ["one"]
+        assert await ask("poet") == poet and await ask("one") == plain
+        assert await models.unload("poet") and loaded(models) == []
+
+    run(all())
+
+
+def test_an_adapter_needs_its_model(tmp_path: Path) -> None:
+    folder = brook_adapter(tmp_path / "poet")
+    with pytest.raises(ValueError, match="this is an adapter; name the model that it belongs to before it"):
+        named_folders([str(folder), str(WEIGHTS)])
+    (folder / "adapter_model.safetensors").write_bytes(b"cut off")
+    with pytest.raises(ValueError, match=r"adapter_model\.safetensors"):
+        Shelf(named_folders([str(WEIGHTS), str(folder)]), OPTIONS).check("poet")

@@ -1,7 +1,7 @@
 // What the page asks of the server: conversations under /page, answers by /v1/chat/completions like everyone else.
 // It knows HTTP and the stream's format, and nothing of the screen.
 
-import { say } from "./words.js";
+import { figure, known, say } from "./words.js";
 
 let key = sessionStorage.getItem("haina-key") ?? "";
 let askForKey = async () => null;
@@ -9,8 +9,17 @@ let askForKey = async () => null;
 /** How to get an API key from the reader when the server wants one. */
 export function onKeyWanted(get) { askForKey = get; }
 
-/** An answer that is no answer; its message is for the reader. */
-export class Refusal extends Error {}
+/** An answer that is no answer: why, as a code of the server's or a name of ours, and what belongs into its words. */
+export class Refusal extends Error {
+  constructor(code, values = [], message = "") {
+    super(message || code);
+    this.code = code;
+    this.values = values;
+  }
+
+  /** For the reader, in their language; the server's own where the page knows none. */
+  get words() { return known(this.code) ? say(this.code, ...this.values) : this.message; }
+}
 
 async function send(path, { method = "GET", body, signal, keepalive = false } = {}) {
   for (;;) {
@@ -21,28 +30,31 @@ async function send(path, { method = "GET", body, signal, keepalive = false } = 
       answer = await fetch(path, { method, headers, signal, keepalive, body: body && JSON.stringify(body) });
     } catch (error) {
       if (error.name === "AbortError") throw error;
-      throw new Refusal(say("unreachable"));
+      throw new Refusal("unreachable");
     }
     if (answer.ok) return answer;
     if (answer.status === 401) {
-      const given = await askForKey();
+      const given = await askForKey(Boolean(key));
       if (given !== null) {
         key = given;
         sessionStorage.setItem("haina-key", key);
         continue;
       }
     }
-    throw new Refusal(await reason(answer));
+    throw await refusal(answer);
   }
 }
 
-async function reason(answer) {
-  try {
-    const body = await answer.json();
-    return body.error?.message ?? body.detail ?? answer.statusText;
-  } catch {
-    return `${answer.status} ${answer.statusText}`;
-  }
+async function refusal(answer) {
+  const body = await answer.json().catch(() => ({})); // a proxy's has no JSON
+  return refused(body.error ?? {}, answer.headers.get("retry-after"), `${answer.status} ${answer.statusText}`);
+}
+
+/** What OpenAI's shape of an error says, here with the numbers that llama.cpp adds to it. */
+function refused({ code, message, n_prompt_tokens: prompt, n_ctx: context }, wait, otherwise = "") {
+  if (code !== "context_length_exceeded") return new Refusal(code ?? "", [wait ?? "5"], message ?? otherwise);
+  if (prompt < context) return new Refusal("asked_too_much", [figure(context - prompt)], message);
+  return new Refusal(code, [figure(prompt), figure(context)], message);
 }
 
 const read = async (path, options) => (await send(path, options)).json();
@@ -78,11 +90,11 @@ export async function* answer(request, signal) {
       yield* parts(JSON.parse(data));
     }
   }
-  throw new Refusal(say("broken"));
+  throw new Refusal("broken");
 }
 
 function* parts(chunk) {
-  if (chunk.error) throw new Refusal(chunk.error.message);
+  if (chunk.error) throw refused(chunk.error, null);
   const choice = chunk.choices?.[0];
   if (choice?.delta?.content) yield { text: choice.delta.content };
   if (choice?.finish_reason) yield { finish: choice.finish_reason };
@@ -94,7 +106,7 @@ async function* lines(stream) {
   let rest = "";
   for (;;) {
     const { value, done } = await reader.read().catch((error) => {
-      throw error.name === "AbortError" ? error : new Refusal(say("broken"));
+      throw error.name === "AbortError" ? error : new Refusal("broken");
     });
     if (done) break;
     const split = (rest + value).split("\n");

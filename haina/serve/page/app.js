@@ -4,17 +4,19 @@ import * as api from "./api.js";
 import * as composer from "./composer.js";
 import * as contents from "./contents.js";
 import { ask, button, find, make, save, tongue } from "./dom.js";
+import * as head from "./head.js";
 import * as live from "./live.js";
 import * as settings from "./settings.js";
 import { Talk } from "./talk.js";
 import * as thread from "./thread.js";
-import { figure, fill, language, say } from "./words.js";
+import { figure, say } from "./words.js";
 
-const THEMES = ["auto", "light", "dark"];
+const LOCAL = /^(localhost|127\.[\d.]+|\[::1\])$/;
 const open = new Map(); // conversations by id that were looked at: their answers go on while another is in view
 let talk = null; // the one in view
 let model = null; // its model: name, context, settings of its own
 let kept = []; // all conversations, without their messages
+let unsaved = null; // the file in which they cannot be kept
 
 // -- what is in view ----------------------------------------------------------------------------------------
 
@@ -26,13 +28,15 @@ function view(next) {
 }
 
 function showAll() {
-  fill();
-  showHead();
+  if (!talk) return;
+  find("#unsaved").hidden = !unsaved;
+  find("#unsaved").textContent = unsaved ? say("not_kept", unsaved) : "";
   showTalk();
   contents.show(kept, talk.id);
 }
 
 function showTalk() {
+  talk.context = model.context;
   const empty = talk.tree.leaf === null;
   find("#title").classList.toggle("first", empty);
   const name = empty ? "海纳" : talk.title || say("untitled");
@@ -46,16 +50,8 @@ function showTalk() {
   showFigures();
 }
 
-function showHead() {
-  find("#theme").textContent = say(`theme_${document.documentElement.dataset.theme}`);
-  find("#theme").setAttribute("aria-label", `${say("theme")}: ${find("#theme").textContent}`);
-  find("#language").textContent = say("other_language");
-  find("#language").lang = language() === "zh" ? "en" : "zh";
-}
-
 function showFigures() {
-  const about = talk.tree.branch().findLast((message) => message.role === "assistant")?.about ?? {};
-  const used = talk.draft?.usage?.total_tokens ?? (about.prompt_tokens ?? 0) + (about.new_tokens ?? 0);
+  const used = talk.used;
   const gauge = find("#gauge");
   gauge.hidden = !model || !used;
   find("#speed").textContent = talk.draft?.perSecond ? say("per_s", figure(talk.draft.perSecond)) : "";
@@ -69,7 +65,7 @@ function showFigures() {
 
 const greeting = () => [
   make("span", { className: "motto", textContent: say("motto") }),
-  make("span", { textContent: say("private") }),
+  ...(LOCAL.test(location.hostname) ? [make("span", { textContent: say("private") })] : []),
 ];
 
 const suggestions = () => make("p", { className: "suggestions" },
@@ -90,7 +86,7 @@ async function send(text) {
   if (!model.chat) {
     live.tell(say("base"));
     composer.write(text);
-    talk.trouble = say("base");
+    talk.trouble = new api.Refusal("base");
     return thread.show(talk);
   }
   const asked = talk;
@@ -99,7 +95,7 @@ async function send(text) {
   } catch (error) {
     if (!(error instanceof api.Refusal)) throw error;
     if (asked === talk) composer.write(text); // nothing that was written is lost
-    await notice(say("unsaved", error.message));
+    await notice(say("unsaved", error.words));
   }
 }
 
@@ -207,14 +203,27 @@ async function choose(name) {
   }
 }
 
-async function start() {
-  fill();
-  showHead();
-  api.onKeyWanted(() => ask(say("key"), say("key_yes"), { text: "", secret: true }));
-  const { models } = await api.models();
-  find("#model").replaceChildren(...models.map((name) => make("option", { value: name, textContent: name })));
-  await choose(models[0]);
+/** What the page needs before anything can be done. */
+async function load() {
+  const served = await api.models();
+  unsaved = served.unsaved;
+  find("#model").replaceChildren(...served.models.map((name) => make("option", { value: name, textContent: name })));
+  await choose(served.models[0]);
   kept = await api.talks();
+}
+
+async function start() {
+  head.begin(showAll);
+  composer.show(false);
+  api.onKeyWanted((wrong) => ask(say(wrong ? "key_wrong" : "key"), say("key_yes"), { text: "", secret: true }));
+  try {
+    await load();
+  } catch (error) {
+    if (!(error instanceof api.Refusal)) throw error;
+    find("#thread").replaceChildren(
+      make("p", { className: "note", role: "alert", textContent: error.words }), button(say("retry"), () => location.reload()));
+    return;
+  }
   contents.begin();
   composer.begin({ send, stop: () => talk.stop(), busy: () => Boolean(talk.draft) });
   settings.begin({
@@ -233,17 +242,6 @@ async function start() {
     event.preventDefault(); // what stands behind # is the conversation
     composer.focus();
   });
-  find("#theme").addEventListener("click", () => {
-    const root = document.documentElement;
-    root.dataset.theme = THEMES[(THEMES.indexOf(root.dataset.theme) + 1) % THEMES.length];
-    localStorage.setItem("haina-theme", root.dataset.theme);
-    showHead();
-  });
-  find("#language").addEventListener("click", () => {
-    document.documentElement.lang = language() === "zh" ? "en" : "zh";
-    localStorage.setItem("haina-language", language());
-    showAll();
-  });
   addEventListener("hashchange", follow);
   addEventListener("pagehide", () => {
     for (const one of open.values()) if (one.draft) one.keep(true); // as far as it came
@@ -255,6 +253,6 @@ async function start() {
 addEventListener("unhandledrejection", (event) => {
   if (!(event.reason instanceof api.Refusal)) return;
   event.preventDefault();
-  notice(event.reason.message);
+  notice(event.reason.words);
 });
 start();

@@ -14,6 +14,7 @@ const KNOBS = { // from, to, step
   seed: [0, null, 1],
 };
 const panel = find("#settings");
+const truncation = find("#truncation");
 
 /** `change` gets all settings whenever one was changed; `opened` fills the panel. */
 export function begin({ change, opened }) {
@@ -29,7 +30,8 @@ export function begin({ change, opened }) {
     else event.target.reportValidity();
   });
   find("#reset").addEventListener("click", () => {
-    for (const field of panel.querySelectorAll("input, textarea")) field.value = "";
+    for (const field of panel.querySelectorAll("#knobs input, textarea")) field.value = "";
+    truncation.checked = false;
     change(read());
   });
 }
@@ -37,6 +39,7 @@ export function begin({ change, opened }) {
 /** Put a conversation's settings into the panel; `model` tells what holds where nothing is set. */
 export function show(settings, model) {
   panel.querySelector("textarea").value = settings.system ?? "";
+  truncation.checked = settings.truncation === "auto";
   find("#knobs").replaceChildren(...Object.keys(KNOBS).map((name) => knob(name, settings[name], model.defaults[name])));
 }
 
@@ -56,6 +59,7 @@ function read() {
   const settings = {};
   const system = panel.querySelector("textarea").value.trim();
   if (system) settings.system = system;
+  if (truncation.checked) settings.truncation = "auto";
   for (const input of panel.querySelectorAll("#knobs input")) {
     if (input.value !== "") settings[input.name] = Number(input.value);
   }

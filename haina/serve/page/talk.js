@@ -4,7 +4,8 @@
 import * as api from "./api.js";
 import { Tree } from "./tree.js";
 
-const KNOBS = ["temperature", "top_p", "top_k", "min_p", "repetition_penalty", "max_tokens", "seed"];
+const KNOBS = ["temperature", "top_p", "top_k", "min_p", "repetition_penalty", "max_tokens", "seed", "truncation"];
+const NEARLY = 0.85; // of the context
 const TITLE = 40; // characters of the first question
 
 export class Talk extends EventTarget {
@@ -15,19 +16,47 @@ export class Talk extends EventTarget {
     this.settings = kept.settings;
     this.tree = new Tree(kept.messages, kept.leaf);
     this.draft = null; // the answer in the making
-    this.trouble = ""; // why there is none
+    this.trouble = null; // why there is none: a Refusal
+    this.context = Infinity; // the model's, in tokens
+  }
+
+  /** Tokens of the context that are used, as far as it is known. */
+  get used() {
+    const about = this.tree.branch().findLast((message) => message.role === "assistant")?.about ?? {};
+    return this.draft?.usage?.total_tokens ?? (about.prompt_tokens ?? 0) + (about.new_tokens ?? 0);
+  }
+
+  /** "full" if nothing more fits, "nearly" if little does, "" otherwise, or where the oldest turns make room. */
+  get fullness() {
+    if (this.settings.truncation || this.tree.branch().length < 2) return "";
+    if (this.trouble?.code === "context_length_exceeded" || this.used >= this.context) return "full";
+    return this.used >= NEARLY * this.context ? "nearly" : "";
+  }
+
+  /** From now on without the oldest turns; what was asked last is answered. */
+  async goOn() {
+    await this.change({ settings: { ...this.settings, truncation: "auto" } });
+    const last = this.tree.branch().at(-1);
+    if (last.role === "user") await this.answer(last.number);
+    else this.tell("said");
   }
 
   tell(what) { this.dispatchEvent(new Event(what)); }
 
+  /** Where the next question belongs: beside one that got no answer, else behind the last answer. */
+  get place() {
+    const last = this.tree.branch().at(-1);
+    return last?.role === "user" ? last.parent : this.tree.leaf;
+  }
+
   /** Say something after the message `parent`, and get an answer. Refusal: it could not be kept. */
-  async ask(content, parent = this.tree.leaf) {
+  async ask(content, parent = this.place) {
     const title = this.title || [...content.trim().split("\n")[0]].slice(0, TITLE).join("");
     if (this.id === null) this.id = (await api.createTalk(title, this.settings)).id;
     else if (title !== this.title) await api.changeTalk(this.id, { title });
     this.title = title;
     this.tree.add(await api.append(this.id, { parent, role: "user", content }));
-    this.trouble = "";
+    this.trouble = null;
     this.tell("said");
     await this.answer(this.tree.leaf);
   }
@@ -36,13 +65,13 @@ export class Talk extends EventTarget {
   async answer(parent) {
     this.draft = new Draft(this.settings.model, parent);
     this.tree.leaf = parent;
-    this.trouble = "";
+    this.trouble = null;
     this.tell("said");
     try {
       await this.draft.fill(this.request(parent), () => this.tell("more"));
     } catch (error) {
       if (!(error instanceof api.Refusal)) throw error;
-      this.trouble = error.message;
+      this.trouble = error;
     } finally {
       await this.keep();
     }
@@ -64,7 +93,7 @@ export class Talk extends EventTarget {
         this.tree.add(await api.append(this.id, draft.message(), leaving));
       } catch (error) {
         if (!(error instanceof api.Refusal)) throw error;
-        this.trouble = error.message;
+        this.trouble = error;
       }
     }
     this.tell("said");
@@ -75,7 +104,7 @@ export class Talk extends EventTarget {
   /** Look at the branch that ends with a message. */
   async go(leaf) {
     this.tree.leaf = leaf;
-    this.trouble = "";
+    this.trouble = null;
     this.tell("said");
     await api.changeTalk(this.id, { leaf });
   }
@@ -127,7 +156,7 @@ class Draft {
   /** Of the answer after its first; null until there is enough to measure. */
   get perSecond() {
     const seconds = (this.last - (this.first ?? this.last)) / 1000;
-    return this.tokens > 1 && seconds > 0 ? (this.tokens - 1) / seconds : null;
+    return this.tokens >= 8 && seconds > 0.05 ? (this.tokens - 1) / seconds : null;
   }
 
   message() {

@@ -6,6 +6,9 @@ import * as live from "./live.js";
 import { render } from "./render.js";
 import { figure, language, say } from "./words.js";
 
+const LONG = 600; // characters of a question, or
+const LINES = 12; // of it, above which it is folded
+const FEW = 8; // tokens, whose speed is noise
 let drafted = null; // the article of the answer in the making
 let due = 0; // the frame in which it will be set again
 let pause_ms = 0; // so long until then: setting a long answer takes its time
@@ -19,6 +22,7 @@ export function show(talk) {
   drafted = talk.draft ? answering(talk.draft) : null;
   if (drafted) articles.push(drafted);
   else if (branch.at(-1)?.role === "user" || talk.trouble) articles.push(unanswered(talk, branch.at(-1)));
+  if (!drafted && talk.fullness) articles.push(fullness(talk));
   const thread = find("#thread");
   const focused = place(thread, document.activeElement);
   thread.replaceChildren(...articles);
@@ -60,6 +64,7 @@ function article(talk, message) {
   const user = message.role === "user";
   const foot = make("footer", { className: "acts" });
   const whole = make("article", { className: user ? "q" : "a" }, heading(user), textOf(message, user), foot);
+  if (user && isLong(message.content)) foot.append(folding(whole.querySelector(".text")));
   versions(talk, message, foot);
   foot.append(button(say("copy"), (event) => copy(message.content, event.target)));
   if (!talk.draft) {
@@ -68,7 +73,7 @@ function article(talk, message) {
       : button(say("again"), () => talk.answer(message.parent)));
   }
   if (!user) foot.append(make("span", { className: "figures", textContent: figures(message.about) }));
-  if (message.about.finish === "length") foot.before(note(say("cut")));
+  if (message.about.finish === "length" && !isFull(talk, message.about)) foot.before(note(say("cut")));
   if (message.about.finish === "stopped") foot.before(note(say("stopped")));
   return whole;
 }
@@ -83,6 +88,28 @@ function textOf(message, user) {
   return text;
 }
 
+const isLong = (text) => text.length > LONG || text.split("\n").length > LINES;
+
+/** Hide most of a long question; the button that shows it. */
+function folding(text) {
+  text.classList.add("folded");
+  return button(say("show_all"), (event) => {
+    const folded = text.classList.toggle("folded");
+    event.target.textContent = say(folded ? "show_all" : "show_less");
+    event.target.setAttribute("aria-expanded", String(!folded));
+  }, { "aria-expanded": "false" });
+}
+
+const isFull = (talk, { prompt_tokens, new_tokens }) => prompt_tokens + new_tokens >= talk.context;
+
+/** That little or nothing more fits, and what can be done. */
+function fullness(talk) {
+  if (talk.fullness === "nearly") return note(say("nearly_full", figure(talk.used), figure(talk.context)));
+  const acts = make("p", { className: "acts" },
+    button(say("go_on"), () => talk.goOn()), button(say("new_talk"), () => find("#new").click()));
+  return make("div", { className: "full", role: "status" }, note(say("full", figure(talk.context))), acts);
+}
+
 function heading(user) {
   const mark = make("span", { textContent: say(user ? "q" : "a"), "aria-hidden": "true" });
   return make("h2", {}, mark, make("span", { className: "unseen", textContent: say(user ? "question" : "answer") }));
@@ -91,7 +118,7 @@ function heading(user) {
 const note = (words) => make("p", { className: "note", textContent: words, lang: tongue(words) });
 
 function figures({ new_tokens, tokens_per_s }) {
-  if (!tokens_per_s) return "";
+  if (!tokens_per_s || new_tokens < FEW) return new_tokens ? say("figures_few", figure(new_tokens)) : "";
   return say("figures", figure(new_tokens), figure(tokens_per_s));
 }
 
@@ -133,7 +160,7 @@ function edit(talk, message, whole) {
 }
 
 function unanswered(talk, last) {
-  const words = talk.trouble ? say("failed", talk.trouble) : say("unanswered");
+  const words = talk.trouble ? say("failed", talk.trouble.words) : say("unanswered");
   const text = make("div", { className: "text" }, make("p", { className: "note", role: talk.trouble ? "alert" : "note", textContent: words }));
   const foot = make("footer", { className: "acts" });
   if (last?.role === "user") foot.append(button(say("retry"), () => talk.answer(last.number)));

@@ -1,0 +1,36 @@
+"""The loss of a run as a picture. It knows the lines of log.jsonl, not how they came about."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+def curve(lines: Sequence[Mapping[str, Any]]) -> bytes:
+    """Loss of training and of each domain's held-out text against tokens, and tokens a second, as a PNG."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 3.6), dpi=110)
+    left, right = figure.subplots(1, 2)
+    shown = [line for line in lines if line.get("nats") is not None and not line.get("skipped")]
+    left.plot(
+        [line["tokens"] / 1e6 for line in shown], [line["nats"] for line in shown], lw=0.8, label="training"
+    )
+    left.set(xlabel="million tokens seen", ylabel="nats per token")
+    for name in dict.fromkeys(name for line in lines for name in line.get("valid", {})):
+        found = [
+            (line["tokens"] / 1e6, line["valid"][name]) for line in lines if name in line.get("valid", {})
+        ]
+        in_bits = "bits_per_byte" in found[0][1]
+        axes, key = (right, "bits_per_byte") if in_bits else (left, "nats")
+        axes.plot([at for at, _ in found], [v[key] for _, v in found], "o-", ms=2.5, lw=0.8, label=name)
+    right.set(xlabel="million tokens seen", ylabel="bits per byte, held-out text")
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
+        if axes.lines:
+            axes.legend(fontsize=7)
+    figure.tight_layout()
+    out = io.BytesIO()
+    figure.savefig(out)
+    return out.getvalue()

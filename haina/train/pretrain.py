@@ -1,0 +1,340 @@
+"""Pre-training: a token folder and one dial → a run → a checkpoint folder.
+
+`prepare` checks everything and says what will happen; `run` does it or goes on with it. It chooses what the one
+loop (train/loop.py) is given and publishes the result. It does not know terminals, nor where the text comes from.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from haina.checkpoint.checkpoint import save
+from haina.checkpoint.new_folder import require_room
+from haina.checkpoint.raw import Raw
+from haina.checkpoint.read_json import read_json_object
+from haina.data.pack import Samples
+from haina.data.tokens import Tokens
+from haina.model.cache import PlainCache
+from haina.model.config import ModelConfig
+from haina.model.decoder import Decoder
+from haina.options.training import PretrainOptions, TrainOptions
+from haina.text.tokenizer import Tokenizer
+from haina.train.card import card
+from haina.train.curves import curve
+from haina.train.distributed import ALONE, World
+from haina.train.log import Pace, read_log
+from haina.train.loop import Shown, Task, beside, prepared, train
+from haina.train.objectives import next_token_with
+from haina.train.plan import (
+    EPOCHS,
+    SIZES,
+    Plan,
+    Size,
+    bf16_pays,
+    flops_per_token,
+    matmul_peak,
+    measured_speed,
+    memory_bytes,
+    shape,
+    state_bytes,
+)  # fmt: skip
+from haina.train.sharding import own_heads, spread, whole_weights
+from haina.train.text import held_batches, held_out, learned_tokens, own_tokenizer, own_tokens
+from haina.wording import say
+
+PART_TOKENS = {"cpu": 4096, "cuda": 32768, "mps": 8192}  # of one part of a batch
+FEWEST_STEPS = 256  # little text is shown in smaller batches
+SAVE_S = 300.0
+LONGEST_TRY_S = 20.0  # of a step that is only measured
+Device = Literal["cpu", "cuda", "mps"]
+SAMPLE = (12, 32)  # tokens of held-out text, and of what the model makes of them
+
+
+@dataclass(frozen=True)
+class Pretraining:
+    """A run that can begin: everything about it was checked."""
+
+    folder: Path
+    tokens: Tokens
+    tokenizer: Tokenizer
+    task: Task
+    options: TrainOptions
+    plan: Plan
+    pace: Pace
+
+
+def prepare(
+    source: Path,
+    asked: PretrainOptions,
+    *,
+    available: Callable[[Device], int | None] = lambda device: None,
+    size: Size | None = None,
+    world: World = ALONE,
+) -> Pretraining:
+    """Open and check everything, and measure the speed. available: bytes of memory of a device; size: instead of
+    the one that is asked for by name; world: the processes that do so together.
+
+    ValueError names what is amiss: no such folder, another vocabulary, too little text, memory or disk.
+    """
+    size = size or SIZES[asked.size]
+    folder, device = Path(asked.out), chosen_device(asked.device)
+    world.from_first(lambda: own_tokens(source, folder, own_tokenizer(folder, asked.tokenizer)) and None)
+    tokenizer = own_tokenizer(folder, None)
+    tokens = own_tokens(source, folder, tokenizer)
+    training, held = held_out(tokens)
+    before = read_json_object(folder / "run.json") if (folder / "states").exists() else {}
+    readers = before.get("readers", world.readers)  # later sessions cut the batch as the first one did
+    config, options, notes = world.from_first(
+        lambda: settle(asked, size, tokenizer, training, device, before, readers)
+    )
+    need, have = memory_bytes(config, options, world.shares), world.from_first(lambda: available(device))
+    fits = have is None or need <= have or bool(before)
+    task = Task(
+        first_decoder(config, options, device, world, fits=fits),
+        shown := Samples(training, options.length, seed=options.seed),
+        {name: held_batches(part, options) for name, part in held.items()},
+        next_token_with(asked.z_loss),
+        about={
+            "size": asked.size,
+            "config": config.to_hf(),
+            "z_loss": asked.z_loss,
+            "tokens": hashlib.sha256((tokens.folder / "tokens.json").read_bytes()).hexdigest(),
+            "readers": readers,
+        },
+        watch=Watch(folder, tokenizer, held, world),
+        world=world,
+    )
+    dtype = torch.bfloat16 if options.precision == "bf16" else torch.float32
+    peak = world.from_first(lambda: matmul_peak(device, dtype))
+    pace = Pace(flops_per_token(config, options.length), world.processes * peak)
+    speed = try_speed(task, shown, options, pace, device)
+    if asked.save_every is None:
+        per_step = options.rows * options.accumulate * options.length / speed
+        options = replace(options, save_every=max(1, min(options.steps, round(SAVE_S / per_step))))
+    disk = (options.keep + 1) * state_bytes(config, options.optimiser) + 2 * config.parameters
+    plan = Plan(
+        asked.size, config, options, int(learned_tokens(training)), speed, need, have, disk, fits, notes
+    )
+    return Pretraining(folder, tokens, tokenizer, task, options, plan, pace)
+
+
+def first_decoder(
+    config: ModelConfig, options: TrainOptions, device: Device, world: World, *, fits: bool
+) -> Decoder:
+    """The network with its first weights, drawn on the CPU: the same ones on every device and in every world."""
+    if world.mesh is not None and fits:
+        return spread(config, options, world.mesh)
+    with torch.device("cpu" if fits else "meta"):
+        decoder = Decoder(config)
+    return decoder.initialise(seed=options.seed).to(device) if fits else decoder
+
+
+def refuse(job: Pretraining) -> None:
+    """ValueError if a new run would find too little memory or disk."""
+    if not (job.folder / "states").exists():
+        job.plan.refuse_memory()
+        require_room(job.folder / "states", job.plan.disk_bytes)
+
+
+def run(job: Pretraining) -> Path | None:
+    """Train, or go on; the folder of the checkpoint, or None if the run was stopped before its end."""
+    refuse(job)
+    if not train(job.task, job.options, job.folder, pace=job.pace):
+        return None
+    place = job.folder / "model"
+    if not (place / "manifest.json").exists():
+        publish(job, place)
+    return place
+
+
+def publish(job: Pretraining, place: Path) -> None:
+    """Write the weights in bf16 with the tokenizer and a card made from the run."""
+    decoder, lines = job.task.decoder, read_log(job.folder / "log.jsonl")
+    named = ((name, w.float().cpu().numpy()) for name, w in whole_weights(decoder))
+    if not job.task.world.first:
+        return deque(named, 0).clear()  # it takes all processes to put a weight together
+    files = {
+        "README.md": card(job.folder, job.plan, job.tokens, lines).encode(),
+        "loss.png": curve(lines),
+    }
+    encoding = job.tokens.about["encoding"]
+    save(
+        place,
+        decoder.config,
+        ((name, weight if weight.ndim == 1 else Raw.of(weight).rounded("BF16")) for name, weight in named),
+        tokenizer=(job.folder / "tokenizer.model").read_bytes(),
+        generation={"bos_token_id": 1, "eos_token_id": job.tokens.about["eos_id"], "max_new_tokens": 256},
+        source={
+            "name": job.folder.resolve().name,
+            "made": "haina train pretrain",
+            "tokens": job.task.about["tokens"],
+            "by_character": encoding["by_character"],
+        },
+        files=files,
+    )
+
+
+def settle(
+    asked: PretrainOptions,
+    size: Size,
+    tokenizer: Tokenizer,
+    tokens: Tokens,
+    device: Device,
+    before: dict[str, Any],
+    readers: int = 1,
+) -> tuple[ModelConfig, TrainOptions, tuple[str, ...]]:
+    """What was asked, filled up by the size: the network, the numbers of the loop, and what a person should know.
+
+    readers: processes among which the parts of a batch are shared; each gets as many.
+    """
+    length = asked.length or size.length
+    position = asked.position or ("alibi" if asked.size == "13b" else "rope")
+    config = shape(size, tokenizer.size, length=length, position=position, head=asked.head)
+    unique = learned_tokens(tokens)
+    total = asked.tokens or min(size.tokens, EPOCHS * unique)
+    rows = asked.rows or max(1, PART_TOKENS[device] // length)
+    batch = asked.batch or min(size.batch, max(total / FEWEST_STEPS, length))
+    rows = max(1, min(rows, int(batch // (length * readers))))
+    accumulate = readers * max(1, round(batch / (rows * length * readers)))
+    steps = max(1, round(total / (rows * accumulate * length)))
+    bf16 = asked.precision == "bf16" if asked.precision != "auto" else faster_in_bf16(device, before)
+    optimiser = asked.optimiser or size.optimiser
+    matrix_lr = asked.matrix_lr or size.matrix_lr
+    options = TrainOptions(
+        steps=steps,
+        stop_after=asked.stop_after,
+        rows=rows,
+        accumulate=accumulate,
+        length=length,
+        optimiser=optimiser,
+        matrix_lr=matrix_lr,
+        other_lr=asked.other_lr or size.other_lr,
+        momentum=asked.momentum,
+        beta1=asked.beta1,
+        beta2=asked.beta2,
+        weight_decay=0.1 if asked.weight_decay is None else asked.weight_decay,
+        schedule=asked.schedule or size.schedule,
+        warm_up=min(size.warm_up, steps // 10) if asked.warm_up is None else asked.warm_up,
+        clip=asked.clip or size.clip,
+        seed=asked.seed or 0,
+        precision="bf16" if bf16 else "fp32",
+        compile=asked.compile == "on" or (asked.compile == "auto" and bf16),
+        recompute=asked.recompute,
+        log_every=asked.log_every,
+        valid_every=asked.valid_every,
+        save_every=asked.save_every or 100,
+        keep=asked.keep,
+    )
+    return config, options, remarks(asked, size, tokenizer, unique, total)
+
+
+def remarks(
+    asked: PretrainOptions, size: Size, tokenizer: Tokenizer, unique: float, total: float
+) -> tuple[str, ...]:
+    """What will work, but not well."""
+    found = []
+    if total > EPOCHS * unique * 1.01:
+        found.append(
+            say(
+                f"note: the text is shown {total / unique:.0f} times; after {EPOCHS} times it teaches little",
+                f"注意：语料将遍历 {total / unique:.0f} 遍；超过 {EPOCHS} 遍后收效甚微",
+            )
+        )
+    if total < size.tokens / 2 and asked.tokens is None:
+        found.append(
+            say(
+                f"note: this size wants {size.tokens / 1e6:,.0f} M tokens; "
+                "a smaller one would learn as much from this text",
+                f"注意：此规模需要 {size.tokens / 1e6:,.0f} M 词元；对这些语料，更小的规模效果相当",
+            )
+        )
+    if tokenizer.size > 2 * size.vocabulary or unique < 100 * tokenizer.size:
+        found.append(
+            say(
+                f"note: a vocabulary of {tokenizer.size:,} pieces is large for this size or this text",
+                f"注意：对此规模或这些语料而言，{tokenizer.size:,} 个词元的词表偏大",
+            )
+        )
+    return tuple(found)
+
+
+class Watch:
+    """After each validation: what the model makes of the beginning of a held-out text, and the curve so far."""
+
+    def __init__(self, folder: Path, tokenizer: Tokenizer, held: dict[str, Tokens], world: World = ALONE):
+        self.folder, self.tokenizer, self.world = folder, tokenizer, world
+        given, self.more = SAMPLE
+        self.starts = {name: part.piece(0, 0, given)[0] for name, part in held.items()}
+
+    def __call__(self, decoder: Decoder, step: int) -> None:
+        told = [f"# {step}"]
+        for name, start in self.starts.items():
+            shown, made = start.tolist(), greedy(decoder, start, self.more)
+            told.append(f"**{name}** {self.tokenizer.decode(shown)}‖{self.tokenizer.decode(made)}")
+        if not self.world.first:
+            return
+        (self.folder / "samples").mkdir(exist_ok=True)
+        (self.folder / "samples" / f"{step:08}.md").write_text("\n\n".join(told) + "\n", "utf-8")
+        lines = read_log(self.folder / "log.jsonl")
+        (self.folder / "curves.png").write_bytes(curve(lines))
+
+
+@torch.no_grad()
+def greedy(decoder: Decoder, start: np.ndarray, more: int) -> list[int]:
+    """The likeliest next token, `more` times after the ids of `start`."""
+    device = next(decoder.parameters()).device
+    cache = PlainCache(own_heads(decoder), rows=1, capacity=len(start) + more, device=str(device))
+    fed, made = torch.from_numpy(start.astype(np.int64)).to(device)[None], []
+    at = torch.arange(fed.shape[1], device=device)[None]
+    for _ in range(more):
+        fed = decoder(fed, at, cache.reach(at))[:, -1:].argmax(-1)
+        at = at[:, -1:] + 1
+        made.append(int(fed))
+    return made
+
+
+def try_speed(task: Task, shown: Shown, options: TrainOptions, pace: Pace, device: str) -> float:
+    """Tokens a second: of one row forward and backward; for large sizes from the peak alone. Changes nothing."""
+    expected_s = 2 * options.length * pace.flops_per_token / pace.peak_flops
+    if expected_s > LONGEST_TRY_S or task.world.mesh is not None or next(task.decoder.parameters()).is_meta:
+        return 0.5 * pace.peak_flops / pace.flops_per_token
+    loss_of = prepared(task.decoder, task.objective, replace(options, compile=False, recompute="none"))
+
+    def step() -> int:
+        loss_of(task.decoder, beside(task.decoder, shown.batch(0, 1)))[1].backward()
+        task.decoder.zero_grad(set_to_none=True)
+        return options.length
+
+    return measured_speed(step, device, expected_s)
+
+
+def chosen_device(asked: Literal["auto", "cpu", "cuda", "mps"]) -> Device:
+    """ValueError if torch has no such device."""
+    there: dict[Device, bool] = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    if asked == "auto":
+        return "cuda" if there["cuda"] else "cpu"
+    if not there[asked]:
+        raise ValueError(
+            say(
+                f"torch finds no {asked} device here; leave --device out",
+                f"torch 在本机找不到 {asked} 设备；请去掉 --device",
+            )
+        )
+    return asked
+
+
+def faster_in_bf16(device: Device, before: dict[str, Any]) -> bool:
+    """What the run was begun with, or what the machine does faster."""
+    return bool(before["precision"] == "bf16") if before else bf16_pays(device)
