@@ -50,6 +50,30 @@ TYPER_IN_CHINESE = (
     (r"at most (\S+)", r"不得大于 \1"),
     (r"path (.+) is not readable\.", r"没有权限读取 \1。"),
 )
+# What stands for a value in help.
+PLACES_IN_CHINESE = {
+    "ADAPTER": "适配器",
+    "ADDRESS": "地址",
+    "DATA": "数据",
+    "DST": "目标",
+    "FILE": "文件",
+    "FILES": "文件",
+    "FOLDER": "目录",
+    "MINUTES": "分钟",
+    "MODEL": "模型",
+    "NAME": "名称",
+    "NAMES": "名称",
+    "PATH": "路径",
+    "PROMPT": "提示",
+    "PROMPTS": "提示",
+    "RECIPE": "配方",
+    "SECONDS": "秒",
+    "SHARE": "比例",
+    "TEXT": "文本",
+    "TIME": "时间",
+    "TOKENS": "词元数",
+    "URL": "网址",
+}
 # What Typer passes on from Pydantic, in fewer words.
 PYDANTIC_IN_SHORT = (
     (r"Value error, ", ""),
@@ -71,7 +95,17 @@ def _replaced(text: str, table: Iterable[tuple[str, str]]) -> str:
     return text
 
 
+def _in_chinese(metavar: str | None) -> str | None:
+    return metavar and re.sub("[A-Z]+", lambda word: PLACES_IN_CHINESE.get(word[0], word[0]), metavar)
+
+
 class Verb(TyperCommand):
+    def __init__(self, *args: Any, **named: Any):
+        super().__init__(*args, **named)
+        if chinese():
+            for parameter in self.params:
+                parameter.metavar = _in_chinese(parameter.metavar)
+
     def get_help(self, ctx: Any) -> str:
         return in_their_language(super().get_help(ctx))
 

@@ -35,6 +35,23 @@ def test_help_is_light() -> None:
     assert min(times) <= MOST_CPU_S
 
 
+def test_ctrl_c_before_it_has_begun_says_nothing() -> None:
+    code = """
+import sys
+
+class Interrupted:
+    def find_spec(self, name, *rest):
+        if name == "typer":
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Interrupted())
+from haina.__main__ import main
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8")
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
 @pytest.mark.parametrize(
     ("language", "words", "foreign"),
     [
@@ -60,7 +77,7 @@ def test_help_speaks_both_languages(language: str, words: list[str], foreign: li
         (
             ["run"],
             "Missing argument 'PATH'. (help: haina run --help)",
-            "缺少参数 'PATH'。（用法：haina run --help）",
+            "缺少参数 '路径'。（用法：haina run --help）",
         ),
         (["--stats"], "No such option: --stats; with the command: haina chat --stats", "haina chat --stats"),
         (["chat", "--stats=1"], "'--stats' does not take a value.", "选项 '--stats' 不带值。"),

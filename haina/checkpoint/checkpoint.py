@@ -227,9 +227,9 @@ def _require_folder(folder: Path) -> None:
     except FileNotFoundError:
         raise ValueError(
             say(
-                f"{folder}: no such folder, and no model of this name was pulled; haina ls shows those that were, "
-                "haina pull OWNER/NAME fetches one",
-                f"{folder}：没有这个目录，也没有下载过同名模型；haina ls 列出已下载的，haina pull 机构/名称 可下载",
+                f"{folder}: no such folder or model; haina ls shows those that were pulled, "
+                "haina pull OWNER/NAME fetches one, and haina-brook is built in",
+                f"{folder}：没有这个目录或模型；haina ls 列出已下载的，haina pull 机构/名称 可下载，haina-brook 为内置",
             )
         ) from None
     except OSError as error:

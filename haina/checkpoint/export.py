@@ -45,6 +45,8 @@ def export(
 ) -> Path:
     """Write the checkpoint to a new folder; returns what another program is to be given: it, or the .gguf in it.
 
+    A destination that ends in .gguf is that file alone.
+
     dtype: of the matrices; None is the source's own, F16 if that is a code (W4, NF4, Q4_K …). note hears what the form
     loses. ValueError, one line: the form cannot say this network or hold this dtype, the place is occupied, the disk is
     full, a value is NaN, infinite or too large. Nothing is left then.
@@ -55,13 +57,15 @@ def export(
     config = _config(checkpoint, to)
     what = say(f"exporting to {to}", f"导出为 {to}")
     plan = ExportPlan(checkpoint, place, what, progress, fold=to != "baichuan")
+    alone = to == "gguf" and place.suffix == ".gguf" and not place.is_dir()
+    folder = place.with_name(f".{place.name}.folder") if alone else place
     made = place
-    with new_folder(place) as part:
+    with new_folder(folder) as part:
         if to == "gguf":
             _tell_what_is_lost(checkpoint, note)
             name = f"{_file_stem(place)}-{kind}.gguf"
             records = {name: write_gguf_model(part / name, plan, config, kind)}
-            made = place / name
+            made = folder / name
         else:
             assert kind in ("F32", "F16", "BF16")
             records = write_folder(part, plan, config, kind)
@@ -69,7 +73,14 @@ def export(
             if not (part / path.name).exists():
                 shutil.copyfile(path, part / path.name)
         Manifest.of(part, _source(checkpoint, to, kind), known=records).write(part)
-    return made
+    return _alone(made, place) if alone else made
+
+
+def _alone(made: Path, place: Path) -> Path:
+    """The file out of its folder, at its place."""
+    made.rename(place)
+    shutil.rmtree(made.parent)
+    return place
 
 
 def _type(checkpoint: Checkpoint, to: Target, dtype: Dtype | None) -> GgufType:

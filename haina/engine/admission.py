@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -31,6 +31,15 @@ def check(asked: Asked, config: ModelConfig) -> None:
         _check_ids(asked.ids, config, more=1)
         _check_range([id for id, _ in asked.sampling.logit_bias], config)
         _check_counts(asked)
+
+
+def check_adapter(name: str, known: Iterable[str]) -> None:
+    """ValueError: a request names an adapter that was never added."""
+    if name and name not in (names := list(known)):
+        there = ", ".join(names) or say("none", "无")
+        raise ValueError(
+            say(f"no adapter {name!r}; there is: {there}", f"没有适配器 {name!r}；可用：{there}"),
+        )
 
 
 def check_room(needed: int, pages: Pages) -> None:

@@ -112,7 +112,8 @@ class BeamSearch:
             raise ValueError(_stuck(state))
         if root.finish and not root.ids:
             raise ValueError(no_text())
-        line = Line(list(request.ids), len(request.ids) - 1, first_key(request.tenant))
+        name = first_key(request.tenant, request.adapter)
+        line = Line(list(request.ids), len(request.ids) - 1, name, adapter=request.adapter)
         self._put([line], [root])
 
     def most_pages(self, page_tokens: int) -> int:

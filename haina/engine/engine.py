@@ -10,15 +10,16 @@ from __future__ import annotations
 import itertools
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
 import numpy as np
 
+from haina.checkpoint.adapter import Adapter
 from haina.checkpoint.checkpoint import Checkpoint
-from haina.engine.admission import MOST_LINES, check, check_room
+from haina.engine.admission import MOST_LINES, check, check_adapter, check_room
 from haina.engine.beams import BeamSearch
 from haina.engine.devices import Device, open_runner
 from haina.engine.generation import Best, Generation
@@ -64,6 +65,7 @@ class Engine:
             logits_tokens=LOGITS_TOKENS,
             most_lines=MOST_LINES,
         )
+        self.adapters: dict[str, int] = {}  # by name, as the runner numbers them
         self._served: dict[int, _Served] = {}
         self._unread: deque[Event] = deque()  # what `step` will return
         self._numbers = itertools.count()
@@ -109,6 +111,21 @@ class Engine:
         """Whether a request is in flight or an answer waits to be fetched by `step`."""
         return bool(self._served or self._unread)
 
+    def add_adapter(self, name: str, adapter: Adapter) -> None:
+        """Requests may name it from now on; the network's own weights are not copied.
+
+        ValueError: the name is taken, or the adapter is not for this network.
+        """
+        if not name or name in self.adapters:
+            raise ValueError(
+                say(
+                    f"adapter {name!r}: the name is taken; use another",
+                    f"适配器 {name!r}：名称已被占用；请换一个",
+                )
+            )
+        self.runner.add_adapter(adapter.changes(self.config))
+        self.adapters[name] = len(self.adapters)
+
     # -- requests ---------------------------------------------------------------------------------------------
 
     def add(self, asked: Asked) -> int:
@@ -117,6 +134,7 @@ class Engine:
 
     def _add(self, asked: Asked, mail: deque[Event]) -> int:
         check(asked, self.config)
+        check_adapter(asked.adapter, self.adapters)
         number = next(self._numbers)
         jobs = self._made(asked, number)
         check_room(max(job.most_pages(self.pages.page_tokens) for job in jobs), self.pages)
@@ -248,7 +266,7 @@ class Engine:
 
     def _fed(self, turns: list[Turn]) -> list[np.ndarray]:
         """What each turn wanted, of the ids it fed. The runner is called once; nothing else changes."""
-        out = self.runner.step(_batch(turns))
+        out = self.runner.step(_batch(turns, self.adapters))
         found, at = [], {True: 0, False: 0}
         for turn in turns:
             rows = out.hidden_MD if turn.line.hidden else out.logits_MV
@@ -354,7 +372,7 @@ def _reason(error: BaseException) -> str:
     return say(f"the request failed: {error!r}", f"该请求失败：{error!r}")
 
 
-def _batch(turns: list[Turn]) -> Step:
+def _batch(turns: list[Turn], adapters: Mapping[str, int]) -> Step:
     """The arrays of a Step."""
     ids: list[int] = []
     at: list[int] = []
@@ -369,4 +387,8 @@ def _batch(turns: list[Turn]) -> Step:
         page_starts.append(len(pages))
         want[line.hidden] += range(len(ids) - turn.wanted, len(ids))
     arrays = (ids, at, rows, pages, page_starts, want[False], want[True])
-    return Step(*(np.array(values, np.int32) for values in arrays))
+    step = Step(*(np.array(values, np.int32) for values in arrays))
+    if not any(turn.line.adapter for turn in turns):
+        return step
+    used = [adapters.get(turn.line.adapter, -1) for turn in turns]
+    return replace(step, adapter_B=np.array(used, np.int32))

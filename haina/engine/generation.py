@@ -60,7 +60,8 @@ class Generation:
         """ValueError: its constraint allows nothing at all."""
         self.number, self.choice, self.order, self.request = number, choice, order, request
         self.sampler, self.limit, self.head, self.drafter = sampler, limit, head, drafter
-        line = Line(list(request.ids), len(request.ids) - 1, first_key(request.tenant))
+        root = first_key(request.tenant, request.adapter)
+        line = Line(list(request.ids), len(request.ids) - 1, root, adapter=request.adapter)
         self.line, self.lines, self.done = line, [line], False
         self.prompt_tokens, self.most_lines = len(request.ids), 1
         self.loops = Loops() if request.stop_loops else None

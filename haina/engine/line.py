@@ -26,6 +26,7 @@ class Line:
     wanted: int
     root: bytes  # the name of its empty beginning (pages.py)
     hidden: bool = False
+    adapter: str = ""  # what changes the network for it (request.py)
     drafts: int = 0
     fed: int = 0
     pages: list[int] = field(default_factory=list)

@@ -14,9 +14,16 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 
-def first_key(tenant: str) -> bytes:
-    """The name of an empty text. Tenants have different ones, so neither finds, nor notices, the other's pages."""
-    return hashlib.blake2b(tenant.encode("utf-8", "surrogatepass"), digest_size=32, person=b"haina").digest()
+def first_key(tenant: str, adapter: str = "") -> bytes:
+    """The name of an empty text. Tenants have different ones, so neither finds, nor notices, the other's pages; and
+    adapters of a tenant, whose keys and values differ."""
+    key = _digest(tenant, b"")
+    return _digest(adapter, key) if adapter else key
+
+
+def _digest(text: str, key: bytes) -> bytes:
+    data = text.encode("utf-8", "surrogatepass")
+    return hashlib.blake2b(data, digest_size=32, key=key, person=b"haina").digest()
 
 
 def next_key(before: bytes, ids: Sequence[int]) -> bytes:

@@ -45,7 +45,7 @@ class Request:
     the highest mean log-probability given when all have ended. `beams`: the `n` likeliest that a beam search finds,
     fewer where the constraint has no more, all when it is over; nothing is sampled.
     `tenant`: keys and values are shared with requests of the same tenant alone. `priority`: a higher one goes first,
-    and takes the pages of lower ones when there are too few.
+    and takes the pages of lower ones when there are too few. `adapter`: by its name in `Engine.add_adapter`; "": none.
     """
 
     ids: tuple[int, ...]
@@ -59,6 +59,7 @@ class Request:
     beams: Beams | None = None
     priority: int = 0
     tenant: str = ""
+    adapter: str = ""
     stop_loops: bool = True  # end an answer that has come to repeat itself without end
 
 
@@ -71,6 +72,7 @@ class Score:
     priority: int = 0
     tenant: str = ""
     top_logprobs: int | None = None
+    adapter: str = ""
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,7 @@ class Embed:
     pooling: Literal["mean", "last"] = "mean"
     priority: int = 0
     tenant: str = ""
+    adapter: str = ""
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,13 @@ the other's insides. N fed tokens of B rows, V vocabulary, D width.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import numpy as np
+
+from haina.checkpoint.adapter import Pair
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class Step:
     page_start_B1: np.ndarray  # int32
     want_M: np.ndarray  # int32 indices into the fed tokens: whose logits
     hidden_M: np.ndarray  # the same: whose states after the last norm
+    adapter_B: np.ndarray | None = None  # int32: which adapter each row uses, -1: none; None: no row uses one
 
 
 class Out(NamedTuple):
@@ -47,6 +50,10 @@ class Runner(Protocol):
 
     def head(self, hidden_MD: np.ndarray, ids: np.ndarray) -> np.ndarray:
         """float32 (M, n): the logits of these int32 ids alone, of states that `step` gave."""
+        ...
+
+    def add_adapter(self, changes: Mapping[str, Pair]) -> None:
+        """Steps may use it from now on, by the number of those added before it. `changes`: Adapter.changes."""
         ...
 
     def copy(self, sources: Sequence[int], targets: Sequence[int]) -> None:

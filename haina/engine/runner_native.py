@@ -9,10 +9,12 @@ from typing import Literal
 
 import numpy as np
 
+from haina.checkpoint.adapter import Pair
 from haina.checkpoint.checkpoint import Checkpoint
 from haina.checkpoint.raw import Raw
 from haina.engine.runner import Out, Step
 from haina.model.config import ModelConfig
+from haina.native.adapter import NativeAdapter
 from haina.native.binding import CacheDtype, Matrix, NativeCache, NativeModel, forward
 from haina.native.head import head
 
@@ -39,6 +41,7 @@ class NativeRunner:
         self.page_tokens = PAGE_TOKENS
         self.pages = -(-cache_tokens // PAGE_TOKENS)
         self.model = native_model(config, _load(checkpoint, bits, progress))
+        self.adapters: list[NativeAdapter] = []
         self.cache = NativeCache(self.model, pages=self.pages, page_tokens=PAGE_TOKENS, dtype=cache_dtype)
 
     def step(self, step: Step) -> Out:
@@ -53,6 +56,8 @@ class NativeRunner:
                 page_start_B1=step.page_start_B1,
                 want=step.want_M,
                 hidden=step.hidden_M,
+                adapter_B=step.adapter_B,
+                adapters=self.adapters,
                 threads=self.threads,
             )
         )
@@ -60,6 +65,9 @@ class NativeRunner:
     def head(self, hidden_MD: np.ndarray, ids: np.ndarray) -> np.ndarray:
         """float32 (M, n): the logits of these ids alone, bitwise those of `step`."""
         return head(self.model.c.head, hidden_MD, ids, threads=self.threads)
+
+    def add_adapter(self, changes: Mapping[str, Pair]) -> None:
+        self.adapters.append(NativeAdapter(self.model, changes))
 
     def copy(self, sources: Sequence[int], targets: Sequence[int]) -> None:
         """Make each page of `targets` equal to its page of `sources`, in all layers."""

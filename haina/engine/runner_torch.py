@@ -10,7 +10,7 @@ and judged on a GPU.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from haina.checkpoint.adapter import Pair
 from haina.checkpoint.checkpoint import Checkpoint
 from haina.checkpoint.raw import chunks
 from haina.engine.devices import WORK_BYTES, Device, Gpu
@@ -26,6 +27,7 @@ from haina.engine.runner import Out, Step
 from haina.engine.runner_native import PAGE_TOKENS
 from haina.model.config import ModelConfig
 from haina.model.decoder import Angles, Decoder, Rope
+from haina.model.linear import AdaptedLinear
 from haina.wording import say
 
 
@@ -45,6 +47,7 @@ class TorchRunner:
         self.device, self.dtype = torch.device("cpu" if device == "torch" else device), _dtype(device)
         self.page_tokens, self.pages = PAGE_TOKENS, -(-cache_tokens // PAGE_TOKENS)
         self.config = checkpoint.config
+        self.adapters, self.rows_of = 0, dict[int, Tensor]()  # of the rectangle being computed
         if threads:
             torch.set_num_threads(threads)
         try:
@@ -70,9 +73,26 @@ class TorchRunner:
         for rows in _groups(self.config, step, self.dtype.itemsize):
             rectangle = _rectangle(step, rows, self.page_tokens, self.cache.nowhere)
             fed_BT, at_BT, slots_BS = map(self._tensor, rectangle)
+            self._use(step, rows)
             state_ND[fed_BT] = self.decoder.hidden(ids_N[fed_BT], at_BT, self.cache.at(slots_BS))
         wanted_MD, hidden_MD = (state_ND[self._tensor(index)] for index in (step.want_M, step.hidden_M))
         return Out(_array(self.decoder.lm_head(wanted_MD)), _array(hidden_MD))
+
+    def add_adapter(self, changes: Mapping[str, Pair]) -> None:
+        for name, pair in changes.items():
+            layer = self.decoder.get_submodule(path := name.removesuffix(".weight"))
+            if not isinstance(layer, AdaptedLinear):
+                layer = AdaptedLinear(layer, self.rows_of)
+                self.decoder.set_submodule(path, layer)
+            a_RI, b_OR = (torch.from_numpy(array).to(self.device, self.dtype) for array in pair)
+            layer.pairs[self.adapters] = a_RI, b_OR
+        self.adapters += 1
+
+    def _use(self, step: Step, rows: np.ndarray) -> None:
+        """Which of these rows, which are computed next, use which adapter."""
+        used_B = step.adapter_B[rows] if step.adapter_B is not None else np.zeros(0, np.int32)
+        self.rows_of.clear()
+        self.rows_of.update((int(a), self._tensor(np.flatnonzero(used_B == a))) for a in set(used_B) - {-1})
 
     @torch.inference_mode()
     def head(self, hidden_MD: np.ndarray, ids: np.ndarray) -> np.ndarray:

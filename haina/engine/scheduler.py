@@ -99,7 +99,8 @@ class Scheduler:
             except Exception:  # whatever a device may raise: it will be read again
                 self.pages.give_back(own)
         ids = line.ids[: line.sure]
-        return Line(ids, len(ids) - 1, line.root, line.hidden, 0, fed, pages, line.keys[:full], full)
+        keys = line.keys[:full]
+        return Line(ids, len(ids) - 1, line.root, line.hidden, line.adapter, 0, fed, pages, keys, full)
 
     def release(self, line: Line, *, broken: bool = False) -> None:
         """Its pages are given back; what they hold can still be found, unless something is wrong with it."""

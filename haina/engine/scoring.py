@@ -24,7 +24,8 @@ class Scoring:
 
     def __init__(self, number: int, order: tuple[int, int], asked: Score, branches: Branches):
         self.number, self.order, self.asked, self.branches = number, order, asked, branches
-        self.prompt = Line(list(asked.prompt), len(asked.prompt) - 1, first_key(asked.tenant))
+        root = first_key(asked.tenant, asked.adapter)
+        self.prompt = Line(list(asked.prompt), len(asked.prompt) - 1, root, adapter=asked.adapter)
         self.lines = [self.prompt]
         self.prompt_tokens = len(asked.prompt)
         self.nats = [np.zeros(len(answer)) for answer in asked.answers]  # of each token
@@ -102,7 +103,8 @@ class Embedding:
         self.number, self.order, self.asked, self.done = number, order, asked, False
         self.prompt_tokens, self.most_lines = len(asked.ids), 1
         wanted = 0 if asked.pooling == "mean" else len(asked.ids) - 1
-        self.lines = [Line(list(asked.ids), wanted, first_key(asked.tenant), hidden=True)]
+        root = first_key(asked.tenant, asked.adapter)
+        self.lines = [Line(list(asked.ids), wanted, root, hidden=True, adapter=asked.adapter)]
         self._sum_D: np.ndarray | float = 0.0
 
     def most_pages(self, page_tokens: int) -> int:

@@ -19,10 +19,11 @@ from typing import Literal
 
 import numpy as np
 
+from haina.native.adapter import NativeAdapter
 from haina.native.checks import check_status, out_of_range, pointer, refuse, vector
 from haina.native.library import CCache, CInside, CLayer, CMatrix, CModel, CStep, Status, library
 from haina.native.packing import DTYPE_NUMBERS, PACKED, packed_bytes
-from haina.native.step import ask, make_step, refusal
+from haina.native.step import ask, make_step, refusal, use
 
 CacheDtype = Literal["F32", "F16", "BF16", "I8"]
 Isa = Literal["best", "generic", "avx2", "avx512", "avxvnni", "neon"]
@@ -294,6 +295,8 @@ def forward(
     page_start_B1: np.ndarray,
     want: np.ndarray,
     hidden: np.ndarray,
+    adapter_B: np.ndarray | None = None,
+    adapters: Sequence[NativeAdapter] = (),
     threads: int | None = None,
     isa: Isa = "best",
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -304,6 +307,7 @@ def forward(
     pages, page_start_B1: int32; row b's position p is slot p % page_tokens of its page p // page_tokens.
     Rows may share pages, but not write the same slot; what one feeds, the others see in the same step.
     want: int32 [M], fed tokens (0 .. N-1) whose logits to return; hidden: the same for states after the last norm.
+    adapter_B: int32 [B], which of `adapters` each row uses, -1: none; None: no row uses one.
     Returns float32 [M, V] and float32 [M2, D]. threads: None is one per usable CPU.
     ValueError names the argument that is wrong; MemoryError if the work memory cannot be had.
     """
@@ -311,7 +315,11 @@ def forward(
     logits_MV = np.empty((vector("want", want, np.int32).size, model.V), np.float32)
     hidden_MD = np.empty((vector("hidden", hidden, np.int32).size, model.D), np.float32)
     ask(step, want, hidden, logits_MV, hidden_MD)
+    if any(adapter.model is not model for adapter in adapters):
+        raise refuse("adapters", "one was made for another model", "其中有属于另一个模型的")
+    kept = use(step, adapter_B, adapters) if adapter_B is not None else None
     run(library().haina_forward, model, cache, step, threads=threads, isa=isa)
+    del kept
     return logits_MV, hidden_MD
 
 

@@ -10,6 +10,9 @@
 namespace haina {
 namespace {
 
+// The matrices of a layer, as haina_step.adapters counts them.
+enum Which { WQ, WK, WV, WO, GATE, UP, DOWN };
+
 class Forward {
   public:
     Forward(const Hands& hands, const haina_model& model, const haina_cache& cache, const haina_step& step)
@@ -17,14 +20,15 @@ class Forward {
           HE(int64_t(model.heads) * model.head_width), KE(int64_t(model.key_heads) * model.head_width),
           F(model.ffn), N(step.tokens), x_ND(N * D), norm_ND(N * D), q_NHE(N * HE), k_NKE(N * KE),
           v_NKE(N * KE), y_NHE(N * HE), gate_NF(N * F), cos_NR(N * model.rotary / 2),
-          sin_NR(N * model.rotary / 2) {}
+          sin_NR(N * model.rotary / 2), change_WN(step.row_adapter ? HAINA_LAYER_MATRICES * N : 0),
+          by_WN(step.row_adapter ? HAINA_LAYER_MATRICES * N * HAINA_MAX_RANK : 0) {}
 
     void run() {
         embed();
         haina_angles(step_.at, N, model_.rotary, model_.theta, cos_NR, sin_NR);
         for (int32_t i = 0; i < model_.layers; i++) {
             attention(model_.layer[i], i);
-            feed_forward(model_.layer[i]);
+            feed_forward(model_.layer[i], i);
         }
         show(&haina_inside::state, x_ND, N * D);
         const Buffer<float> wanted_MD(step_.wanted * D);
@@ -58,7 +62,9 @@ class Forward {
         norm(layer.attention_norm);
         show(&haina_inside::attention, norm_ND, N * D);
         multiply(hands_, norm_ND, N,
-                 {{layer.wq, layer.bq, q_NHE}, {layer.wk, layer.bk, k_NKE}, {layer.wv, layer.bv, v_NKE}});
+                 {{layer.wq, layer.bq, q_NHE, false, nullptr, changes(i, WQ, norm_ND, D)},
+                  {layer.wk, layer.bk, k_NKE, false, nullptr, changes(i, WK, norm_ND, D)},
+                  {layer.wv, layer.bv, v_NKE, false, nullptr, changes(i, WV, norm_ND, D)}});
         hands_.share_ranges(N, 4 * (HE + KE), [&](int64_t first, int64_t last) {
             place(q_NHE, model_.heads, layer.q_norm, first, last);
             place(k_NKE, model_.key_heads, layer.k_norm, first, last);
@@ -66,15 +72,39 @@ class Forward {
         store(hands_, model_, cache_, step_, i, k_NKE, v_NKE);   // before any query of this layer looks at them
         attend(hands_, model_, cache_, step_, i, q_NHE, y_NHE);
         show(&haina_inside::wo, y_NHE, N * HE);
-        multiply(hands_, y_NHE, N, {{layer.wo, nullptr, x_ND, true}});
+        multiply(hands_, y_NHE, N, {{layer.wo, nullptr, x_ND, true, nullptr, changes(i, WO, y_NHE, HE)}});
     }
 
-    void feed_forward(const haina_layer& layer) {
+    void feed_forward(const haina_layer& layer, int32_t i) {
         norm(layer.ffn_norm);
         show(&haina_inside::ffn, norm_ND, N * D);
-        multiply(hands_, norm_ND, N, {{layer.up, nullptr, gate_NF, false, &layer.gate}});
+        multiply(hands_, norm_ND, N,
+                 {{layer.up, nullptr, gate_NF, false, &layer.gate, changes(i, UP, norm_ND, D),
+                   changes(i, GATE, norm_ND, D)}});
         show(&haina_inside::down, gate_NF, N * F);
-        multiply(hands_, gate_NF, N, {{layer.down, nullptr, x_ND, true}});
+        multiply(hands_, gate_NF, N, {{layer.down, nullptr, x_ND, true, nullptr, changes(i, DOWN, gate_NF, F)}});
+    }
+
+    // What the adapters of all rows add to the product of x [N, cols] with a matrix; null if no row has one. Here only
+    // x·aᵀ is computed, for neighbours with the same adapter together; the product adds the rest to its sums.
+    const Change* changes(int32_t layer, Which which, const float* x, int64_t cols) {
+        if (!step_.row_adapter) return nullptr;
+        Change* const change = change_WN + which * N;
+        for (int32_t b = 0, end; b < step_.rows; b = end) {
+            const int32_t adapter = step_.row_adapter[b];
+            for (end = b + 1; end < step_.rows && step_.row_adapter[end] == adapter;) end++;
+            const int64_t first = step_.row_start[b], last = step_.row_start[end];
+            float* const by = by_WN + (which * N + first) * HAINA_MAX_RANK;
+            const haina_low_rank none{}, &low = adapter < 0 ? none : matrix_of(adapter, layer, which);
+            const haina_matrix a{low.a, low.rank, cols, HAINA_F32, 0};
+            if (low.rank) multiply(hands_, x + first * cols, last - first, {{a, nullptr, by}});
+            for (int64_t n = first; n < last; n++) change[n] = {by + (n - first) * low.rank, low.b, low.rank};
+        }
+        return change;
+    }
+
+    const haina_low_rank& matrix_of(int32_t adapter, int32_t layer, Which which) const {
+        return step_.adapters[adapter][layer * HAINA_LAYER_MATRICES + which];
     }
 
     // Every layer writes there; what stays is the last one's.
@@ -108,6 +138,8 @@ class Forward {
     const haina_step& step_;
     const int64_t D, HE, KE, F, N;
     const Buffer<float> x_ND, norm_ND, q_NHE, k_NKE, v_NKE, y_NHE, gate_NF, cos_NR, sin_NR;
+    const Buffer<Change> change_WN;   // of each matrix and token
+    const Buffer<float> by_WN;        // room for HAINA_MAX_RANK numbers of each
 };
 
 // Whether the sizes and pointers of each struct make sense.
@@ -138,7 +170,18 @@ bool sound(const haina_inside& i) { return i.attention && i.wo && i.ffn && i.dow
 bool sound(const haina_step* s) {
     return s && s->ids && s->at && s->row_start && s->pages && s->page_start && s->wanted >= 0 &&
            s->wanted_hidden >= 0 && (!s->wanted || (s->want && s->logits)) &&
-           (!s->wanted_hidden || (s->want_hidden && s->hidden)) && (!s->inside || sound(*s->inside));
+           (!s->wanted_hidden || (s->want_hidden && s->hidden)) && (!s->inside || sound(*s->inside)) &&
+           (!s->row_adapter || (s->adapters && s->adapter_count >= 0));
+}
+
+// The same of what adapters add to each matrix.
+bool sound_adapters(const haina_step& s, int32_t layers) {
+    for (int32_t a = 0; s.row_adapter && a < s.adapter_count; a++)
+        for (int32_t i = 0; i < layers * HAINA_LAYER_MATRICES; i++) {
+            const haina_low_rank& low = s.adapters[a][i];
+            if (low.rank < 0 || low.rank > HAINA_MAX_RANK || (low.rank && (!low.a || !low.b))) return false;
+        }
+    return true;
 }
 
 // Whether `start` [rows + 1] goes from 0 to `end` without falling.
@@ -169,7 +212,8 @@ int check_slots(const haina_cache& cache, const haina_step& step) {
 }  // namespace
 
 int check(const haina_model* model, const haina_cache* cache, const haina_step* step) {
-    if (!sound(model) || !sound(cache) || !sound(step)) return HAINA_BAD_ARGUMENT;
+    if (!sound(model) || !sound(cache) || !sound(step) || !sound_adapters(*step, model->layers))
+        return HAINA_BAD_ARGUMENT;
     const haina_step& s = *step;
     if (!rises(s.row_start, s.rows, s.tokens)) return HAINA_BAD_ROW_START;
     if (!rises(s.page_start, s.rows, s.owned)) return HAINA_BAD_PAGE_START;
@@ -178,6 +222,8 @@ int check(const haina_model* model, const haina_cache* cache, const haina_step* 
     if (!within(s.pages, s.owned, cache->pages)) return HAINA_BAD_PAGES;
     if (!within(s.want, s.wanted, s.tokens)) return HAINA_BAD_WANT;
     if (!within(s.want_hidden, s.wanted_hidden, s.tokens)) return HAINA_BAD_WANT_HIDDEN;
+    for (int32_t b = 0; s.row_adapter && b < s.rows; b++)
+        if (s.row_adapter[b] < -1 || s.row_adapter[b] >= s.adapter_count) return HAINA_BAD_ADAPTER;
     return check_slots(*cache, s);
 }
 
@@ -195,6 +241,7 @@ extern "C" int32_t haina_abi(void) { return HAINA_ABI; }
 extern "C" size_t haina_sizeof(int32_t which) {
     constexpr size_t sizes[] = {sizeof(haina_matrix), sizeof(haina_layer),  sizeof(haina_model),
                                 sizeof(haina_cache),  sizeof(haina_inside), sizeof(haina_step),
-                                sizeof(haina_rule),   sizeof(haina_history), sizeof(haina_chosen)};
-    return which >= 0 && which < 9 ? sizes[which] : 0;
+                                sizeof(haina_rule),   sizeof(haina_history), sizeof(haina_chosen),
+                                sizeof(haina_low_rank)};
+    return which >= 0 && which < 10 ? sizes[which] : 0;
 }

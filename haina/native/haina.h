@@ -36,12 +36,14 @@
 extern "C" {
 #endif
 
-#define HAINA_ABI 5              /* raised whenever a struct or a signature below changes */
+#define HAINA_ABI 7              /* raised whenever a struct or a signature below changes */
 #define HAINA_MAX_PAGE_TOKENS 256
 #define HAINA_PAGE_STEP 16       /* the tokens of a page are a multiple of it */
 #define HAINA_MAX_POSITION 0x3fffffff
 #define HAINA_MAX_THREADS 1024
 #define HAINA_MAX_TOP 64
+#define HAINA_MAX_RANK 256
+#define HAINA_LAYER_MATRICES 7   /* wq, wk, wv, wo, gate, up, down, in this order */
 
 enum haina_status {
     HAINA_OK = 0,
@@ -58,7 +60,8 @@ enum haina_status {
     HAINA_TOO_FEW_PAGES = 11,    /* a row feeds a position beyond its pages */
     HAINA_SAME_SLOT = 12,        /* two tokens would write the same slot */
     HAINA_NOT_A_NUMBER = 13,     /* of haina_choose: a logit is NaN or infinity, or becomes it */
-    HAINA_NO_CHOICE = 14         /* every logit is -infinity, or becomes it */
+    HAINA_NO_CHOICE = 14,        /* every logit is -infinity, or becomes it */
+    HAINA_BAD_ADAPTER = 15       /* of a row: not in -1 .. adapter_count-1 */
 };
 
 /* BF16 is the upper half of an F32. Of weights all but I8; of keys and values the first four. W8 and W4 are packed:
@@ -125,6 +128,14 @@ typedef struct haina_inside {
     float *state;                /* out [N, D]: before the last norm */
 } haina_inside;
 
+/* What an adapter adds to one matrix [rows, cols]: y += (x·aᵀ)·b, all in fp32. LoRA, arXiv:2106.09685; its scale is
+ * in b. */
+typedef struct haina_low_rank {
+    const float *a;              /* [rank, cols] */
+    const float *b;              /* [rank, rows] */
+    int64_t rank;                /* 0 .. HAINA_MAX_RANK; 0: nothing is added, a and b may be NULL */
+} haina_low_rank;
+
 /* A ragged batch. Row b feeds tokens row_start[b] .. row_start[b+1]-1 of ids and at, and owns the pages
  * page_start[b] .. page_start[b+1]-1 of `pages`: its position p is slot p % page_tokens of its page
  * p / page_tokens. Within a row `at` increases strictly. The token at i sees slots 0 .. i of its own row, so
@@ -141,15 +152,17 @@ typedef struct haina_step {
     float *logits;               /* out [wanted, V] */
     float *hidden;               /* out [wanted_hidden, D] */
     const haina_inside *inside;  /* or NULL */
+    const int32_t *row_adapter;  /* [B]: which of `adapters` each row uses, -1: none; or NULL: no row uses one */
+    const haina_low_rank *const *adapters; /* [adapter_count], each [layers, HAINA_LAYER_MATRICES] */
     int32_t rows, tokens, owned; /* B, N, and how long `pages` is */
     int32_t wanted, wanted_hidden;
     int32_t threads;             /* 1 .. HAINA_MAX_THREADS, the caller among them */
     int32_t isa;                 /* HAINA_BEST, or one to force: HAINA_BAD_ARGUMENT if this machine lacks it */
-    int32_t reserved;            /* 0 */
+    int32_t adapter_count;
 } haina_step;
 
 /* HAINA_ABI of the library, and sizeof of haina_matrix, _layer, _model, _cache, _inside, _step, _rule,
- * _history, _chosen: which = 0 .. 8. */
+ * _history, _chosen, _low_rank: which = 0 .. 9. */
 HAINA_API int32_t haina_abi(void);
 HAINA_API size_t haina_sizeof(int32_t which);
 
@@ -167,6 +180,9 @@ HAINA_API int haina_forward(const haina_model *model, const haina_cache *cache, 
  * twentieth of its rows, scattered, is about half of its bytes to read. */
 HAINA_API int haina_head(const haina_matrix *w, const int32_t *ids, int64_t count, const float *x, int64_t tokens,
                          float *y, int32_t threads, int32_t isa);
+
+/* y[i] = row ids[i] of a packed matrix, its weights as floats.  ids [count] in 0 .. w.rows-1, y [count, w.cols]. */
+HAINA_API int haina_unpack(const haina_matrix *w, const int32_t *ids, int64_t count, float *y, int32_t threads);
 
 /* How an answer's ids are chosen: engine/sampling.py says what each field means and in which order they act. */
 typedef struct haina_rule {
@@ -205,6 +221,40 @@ HAINA_API int haina_choose(const haina_rule *rule, const haina_history *past, co
 
 /* log of the sum of exp(x), x [n], n at least 1: what logits lack to be nats, with the bits that haina_choose has. */
 HAINA_API int haina_log_sum_exp(const float *x, int64_t n, double *out, int32_t isa);
+
+/* ---- Text, for cleaning corpora: code points in, integers out, the same bits on every machine. ---- */
+
+#define HAINA_SHINGLE 5          /* characters of a shingle */
+
+/* Folds text [n] and cuts it into words. A character c < folds becomes fold[c] and is left out where that is 0; the
+ * others stay. A Chinese or Japanese character is a word; of other scripts a run without gaps. out: folded [n], at [n]
+ * (the place of each in text), start [n+1] (of each word in folded, and the end), hash [n] of the words, counts [2]:
+ * how many characters and words these are. */
+HAINA_API int haina_words(const uint32_t *text, int64_t n, const uint32_t *fold, int64_t folds, uint32_t *folded,
+                          int64_t *at, int64_t *start, uint64_t *hash, int64_t *counts);
+
+/* out [n-size+1], or nothing: a hash of each `size` neighbours of hashes [n]. */
+HAINA_API int haina_windows(const uint64_t *hashes, int64_t n, int32_t size, uint64_t *out);
+
+/* Those of the hashes of haina_windows that may be in a set (Bloom, 1970): their first `bits` (3 .. 32) and the next
+ * as many both name a bit of sieve [2^bits / 8], lowest first, that is 1. out [n-size+1], in order; count: how many. */
+HAINA_API int haina_sift(const uint64_t *hashes, int64_t n, int32_t size, const uint8_t *sieve, int32_t bits,
+                         uint64_t *out, int64_t *count);
+
+/* Of n words, as haina_words has them, for n-grams of sizes [count]: chars[i] for i < tops is how many characters lie
+ * in all occurrences of the n-gram that occurs most often (the longest of several; 0 where none occurs twice), for the
+ * others how many lie in n-grams that occurred before, read from the left, none counted twice. */
+HAINA_API int haina_ngrams(const uint64_t *hashes, const int64_t *start, int64_t n, const int32_t *sizes,
+                           int32_t tops, int32_t count, int64_t *chars);
+
+/* MinHash (Broder, 1997) over shingles of HAINA_SHINGLE characters, for `units` texts side by side: unit u is
+ * text[start[u]] .. text[start[u+1]-1]. keys [1+bands, units]: a hash of the unit, then of each band of `rows` minima.
+ * isa: HAINA_GENERIC, or the best. */
+HAINA_API int haina_minhash(const uint32_t *text, const int64_t *start, int64_t units, int32_t bands, int32_t rows,
+                            uint64_t *keys, int32_t isa);
+
+/* Union-find: joins left[i] and right[i] for each of `pairs`; every tree hangs from its smallest number. */
+HAINA_API int haina_unite(const int64_t *left, const int64_t *right, int64_t pairs, int64_t *parent);
 
 /* ---- The kernels one by one, as forward uses them: for tests and benchmarks. reference.py defines each. ---- */
 

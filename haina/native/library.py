@@ -15,8 +15,9 @@ from pathlib import Path
 import haina.native
 from haina.wording import say
 
-ABI = 5  # HAINA_ABI of the header that this file repeats
+ABI = 7  # HAINA_ABI of the header that this file repeats
 MAX_TOP = 64  # HAINA_MAX_TOP
+MAX_RANK = 256  # HAINA_MAX_RANK
 
 
 class Status(IntEnum):
@@ -37,6 +38,7 @@ class Status(IntEnum):
     SAME_SLOT = 12
     NOT_A_NUMBER = 13
     NO_CHOICE = 14
+    BAD_ADAPTER = 15
 
 
 class CMatrix(Structure):
@@ -99,8 +101,10 @@ class CStep(Structure):
         ("logits", c_void_p),
         ("hidden", c_void_p),
         ("inside", POINTER(CInside)),
+        ("row_adapter", c_void_p),
+        ("adapters", c_void_p),
         *((name, c_int32) for name in ("rows", "tokens", "owned", "wanted", "wanted_hidden")),
-        *((name, c_int32) for name in ("threads", "isa", "reserved")),
+        *((name, c_int32) for name in ("threads", "isa", "adapter_count")),
     )
 
 
@@ -135,7 +139,11 @@ class CChosen(Structure):
     )
 
 
-STRUCTS = (CMatrix, CLayer, CModel, CCache, CInside, CStep, CRule, CHistory, CChosen)
+class CLowRank(Structure):
+    _fields_ = (("a", c_void_p), ("b", c_void_p), ("rank", c_int64))
+
+
+STRUCTS = (CMatrix, CLayer, CModel, CCache, CInside, CStep, CRule, CHistory, CChosen, CLowRank)
 
 
 @functools.cache

@@ -32,11 +32,23 @@ void sums_of(const Hands& hands, const haina_matrix& w, const Input& in, int64_t
     hands.kernels.multiply({w.dtype, data, in.x + token * w.cols, rows, w.cols, tokens, sums});
 }
 
+// What adapters add to `sums` [tokens, 32] of the rows from `row` on, of `all` in the matrix.
+void add_changes(const Change* change, int64_t all, int64_t row, int64_t tokens, float* sums) {
+    const int64_t rows = smaller(BLOCK_ROWS, all - row);
+    for (int64_t t = 0; t < tokens; t++, change++, sums += BLOCK_ROWS)
+        for (int64_t k = 0; k < change->rank; k++) {
+            const float by = change->by[k], *b = change->b + k * all + row;
+            for (int64_t r = 0; r < rows; r++) sums[r] += by * b[r];
+        }
+}
+
 void unit(const Hands& hands, const Output& out, const Input& in, int64_t row, int64_t token, int64_t tokens) {
     float sums[UNIT_TOKENS_PACKED * BLOCK_ROWS], gate[UNIT_TOKENS_PACKED * BLOCK_ROWS];
     const int64_t rows = smaller(BLOCK_ROWS, out.w.rows - row);
     sums_of(hands, out.w, in, row, token, tokens, sums);
+    if (out.change) add_changes(out.change + token, out.w.rows, row, tokens, sums);
     if (out.gate) sums_of(hands, *out.gate, in, row, token, tokens, gate);
+    if (out.gate_change) add_changes(out.gate_change + token, out.w.rows, row, tokens, gate);
     for (int64_t t = 0; t < tokens; t++) {
         float *from = sums + t * BLOCK_ROWS, *y = out.y + (token + t) * out.w.rows + row;
         if (out.bias)
@@ -84,21 +96,40 @@ void multiply(const Hands& hands, const float* x, int64_t tokens, std::initializ
     });
 }
 
+namespace {
+
+// Row r of 32 rows and 32 columns as floats, four columns of a line of the file at a time.
+template <int32_t DTYPE>
+void unpack_group(const uint8_t* group, int64_t r, int32_t group_scale, float scale, float* out) {
+    for (int64_t dot = 0; dot < GROUP_COLS / 4; dot++) {
+        const uint8_t* bytes = group + weight_at(DTYPE, r, dot * 4);
+        const int shift = dot % 2 * 4;
+        for (int64_t i = 0; i < 4; i++) {
+            const int32_t q = DTYPE == HAINA_W8 ? int8_t(bytes[i]) : (bytes[i] >> shift & 15) - 8;
+            out[dot * 4 + i] = float(q * group_scale) * scale;
+        }
+    }
+}
+
+}  // namespace
+
 void packed_row(const haina_matrix& w, int64_t row, float* out) {
     const bool four_bits = w.dtype == HAINA_W4;
     const uint8_t* block = static_cast<const uint8_t*>(w.data) + row / BLOCK_ROWS * block_bytes(w.dtype, w.cols);
     const int64_t r = row % BLOCK_ROWS;
-    for (int64_t col = 0; col < w.cols; col += GROUP_COLS) {
-        const Chunk chunk = chunk_at(w.dtype, w.cols, col / CHUNK_COLS);
-        const int64_t g = col % CHUNK_COLS / GROUP_COLS;
-        const uint8_t* group = block + chunk.weights + g * group_bytes(w.dtype);
-        const int32_t group_scale = four_bits ? int8_t(block[chunk.group_scale + g * BLOCK_ROWS + r]) : 1;
-        float scale;
+    for (int64_t c = 0; c * CHUNK_COLS < w.cols; c++) {
+        const Chunk chunk = chunk_at(w.dtype, w.cols, c);
+        const uint8_t* group = block + chunk.weights;
+        float scale, last[GROUP_COLS];
         memcpy(&scale, block + chunk.scale + r * 4, 4);
-        for (int64_t i = 0; i < smaller(GROUP_COLS, w.cols - col); i++) {
-            const uint8_t byte = group[weight_at(w.dtype, r, i)];
-            const int32_t q = !four_bits ? int8_t(byte) : (i % 8 < 4 ? byte & 15 : byte >> 4) - 8;
-            out[col + i] = float(q * group_scale) * scale;
+        for (int64_t g = 0; g < chunk.groups; g++, group += group_bytes(w.dtype)) {
+            const int64_t col = c * CHUNK_COLS + g * GROUP_COLS, left = w.cols - col;
+            float* const to = left < GROUP_COLS ? last : out + col;
+            if (four_bits)
+                unpack_group<HAINA_W4>(group, r, int8_t(block[chunk.group_scale + g * BLOCK_ROWS + r]), scale, to);
+            else
+                unpack_group<HAINA_W8>(group, r, 1, scale, to);
+            if (left < GROUP_COLS) memcpy(out + col, last, size_t(left) * sizeof(float));
         }
     }
 }
@@ -168,6 +199,17 @@ extern "C" int haina_head(const haina_matrix* w, const int32_t* ids, int64_t cou
     if (!w || !ids || !x || !y || count < 0 || tokens < 0 || !valid(*w, w->rows, w->cols)) return HAINA_BAD_ARGUMENT;
     if (!within(ids, count, w->rows)) return HAINA_BAD_IDS;
     return guarded(threads, isa, [&](const Hands& hands) { multiply_rows(hands, *w, ids, count, x, tokens, y); });
+}
+
+extern "C" int haina_unpack(const haina_matrix* w, const int32_t* ids, int64_t count, float* y, int32_t threads) {
+    using namespace haina;
+    if (!w || !ids || !y || count < 0 || !valid(*w, w->rows, w->cols) || !packed(w->dtype)) return HAINA_BAD_ARGUMENT;
+    if (!within(ids, count, w->rows)) return HAINA_BAD_IDS;
+    return guarded(threads, HAINA_BEST, [&](const Hands& hands) {
+        hands.share_ranges(count, w->cols, [&](int64_t first, int64_t last) {
+            for (int64_t i = first; i < last; i++) packed_row(*w, ids[i], y + i * w->cols);
+        });
+    });
 }
 
 extern "C" int haina_pack(int32_t dtype, const float* w, int64_t rows, int64_t cols, void* out, int32_t threads) {

@@ -46,13 +46,22 @@ class Buffer {
     std::unique_ptr<T[]> data_;
 };
 
+// What an adapter adds to a product for one token: by [rank] · b [rank, w.rows]; rank 0: nothing.
+struct Change {
+    const float *by, *b;
+    int64_t rank;
+};
+
 // One matrix of a multiplication: y [tokens, w.rows] = x · wᵀ + bias, or y += that, or silu(x · gateᵀ) · that.
+// `change` and `gate_change` [tokens], or null, belong to the products with w and gate.
 struct Output {
     const haina_matrix& w;
     const float* bias;
     float* y;
     bool add = false;
     const haina_matrix* gate = nullptr;
+    const Change* change = nullptr;
+    const Change* gate_change = nullptr;
 };
 
 // All outputs from the same x [tokens, cols], in one round of the threads.

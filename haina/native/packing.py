@@ -1,7 +1,7 @@
 """Packed matrices: W8 and W4, the layout in which the native kernels multiply and in which files are mapped.
 
 docs/formats.md describes the bytes. Here they are made (`pack`, native; `assemble` from integers already chosen)
-and read back (`unpack`, NumPy). It knows one matrix; it does not know files, names or models.
+and read back (`unpack`, native; `integers`). It knows one matrix; it does not know files, names or models.
 
 W4 has two levels: weight = q · s · scale, q in -8..7, s an int8 for 32 columns of a row, scale a float32 for 512.
 W8 has one: weight = q · scale, q in -127..127. Rows go in blocks of 32, four columns of a row in four neighbouring
@@ -10,7 +10,7 @@ bytes, so that a vector register of any width holds whole rows of what the dot-p
 
 from __future__ import annotations
 
-from ctypes import c_int32, c_int64, c_void_p
+from ctypes import byref, c_int32, c_int64, c_void_p
 from typing import Any
 
 import numpy as np
@@ -125,14 +125,25 @@ def integers(
     return q, np.concatenate(ss, axis=1)[:rows] if ss else None, scale
 
 
-def unpack(dtype: str, data: np.ndarray, rows: int, cols: int) -> np.ndarray:
+def unpack(dtype: str, data: np.ndarray, rows: int, cols: int, *, threads: int | None = None) -> np.ndarray:
     """The weights as float32 [rows, cols]: integer · scale, rounded once."""
-    q, group_scale, scale = integers(dtype, data, rows, cols)
-    w = q.astype(np.float32)
-    if group_scale is not None:
-        w *= np.repeat(group_scale, GROUP_COLS, axis=1)[:, :cols]
-    w *= np.repeat(scale, CHUNK_COLS, axis=1)[:, :cols]
-    return w
+    return unpack_rows(dtype, data, rows, cols, np.arange(rows, dtype=np.int32), threads=threads)
+
+
+def unpack_rows(
+    dtype: str, data: np.ndarray, rows: int, cols: int, ids: np.ndarray, *, threads: int | None = None
+) -> np.ndarray:
+    """Rows `ids` (int32, 0 .. rows-1) of the matrix as float32 [ids, cols], with the bits of `unpack`."""
+    from haina.native.binding import Matrix, usable_threads
+    from haina.native.checks import check_status
+
+    assert ids.dtype == np.int32 and ids.flags.c_contiguous and (not ids.size or ids.min() >= 0)
+    assert not ids.size or ids.max() < rows
+    out = np.empty((ids.size, cols), np.float32)
+    w = Matrix(dtype, data, rows, cols).c()
+    places = c_void_p(ids.ctypes.data), c_int64(ids.size), c_void_p(out.ctypes.data)
+    check_status(library().haina_unpack(byref(w), *places, c_int32(threads or usable_threads())))
+    return out
 
 
 def scales(dtype: str, data: np.ndarray, rows: int, cols: int) -> np.ndarray:

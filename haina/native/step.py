@@ -6,8 +6,12 @@ takes nanoseconds instead of the ten microseconds of NumPy. It does not know wei
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from ctypes import addressof, c_void_p
+
 import numpy as np
 
+from haina.native.adapter import NativeAdapter
 from haina.native.checks import out_of_range, pointer, refuse, vector
 from haina.native.library import CCache, CModel, CStep, Status
 
@@ -36,6 +40,14 @@ def ask(step: CStep, want: np.ndarray, hidden: np.ndarray, logits: np.ndarray, s
     step.want_hidden, step.wanted_hidden, step.hidden = pointer(hidden), hidden.size, pointer(states)
 
 
+def use(step: CStep, adapter_B: np.ndarray, adapters: Sequence[NativeAdapter]) -> object:
+    """Let row b use `adapters[adapter_B[b]]`, or none where that is -1. What is returned must outlive the step."""
+    vector("adapter_B", adapter_B, np.int32, step.rows)
+    table = (c_void_p * len(adapters))(*(addressof(adapter.c) for adapter in adapters))
+    step.row_adapter, step.adapters, step.adapter_count = pointer(adapter_B), addressof(table), len(adapters)
+    return table
+
+
 def refusal(status: int, model: CModel, cache: CCache, step: CStep) -> ValueError:
     """What a status from BAD_IDS on says of a step."""
     in_range = {
@@ -55,6 +67,11 @@ def refusal(status: int, model: CModel, cache: CCache, step: CStep) -> ValueErro
             "pages",
             "a row has too few pages for its positions",
             "某一行的页数不足以容纳其位置",
+        ),
+        Status.BAD_ADAPTER: (
+            "adapter_B",
+            f"must lie in -1 to {step.adapter_count - 1}",
+            f"须在 -1 至 {step.adapter_count - 1} 之间",
         ),
         Status.SAME_SLOT: ("pages", "two tokens would write the same slot", "有两个词元会写入同一位置"),
     }

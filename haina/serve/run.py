@@ -284,9 +284,8 @@ class _Server(uvicorn.Server):
         self._tell()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._log.write(
-            "stopping", answers=len(self.server_state.tasks)
-        )  # those under way, which are finished
+        if under_way := len(self.server_state.tasks):  # they are finished first
+            self._log.write("stopping", answers=under_way)
         await super().shutdown(sockets)
 
 

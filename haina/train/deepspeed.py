@@ -29,7 +29,7 @@ TAKEN: dict[str, Callable[[Any], dict[str, Any]]] = {
     "scheduler.params.warmup_num_steps": lambda steps: {"warm_up": int(steps)},
     "gradient_clipping": lambda norm: {"clip": norm + 0.0},
     "bf16.enabled": lambda on: {"precision": "bf16" if on else "fp32"},
-    "fp16.enabled": lambda on: {"precision": {False: "fp32"}[on]},
+    "fp16.enabled": {False: dict[str, Any]()}.__getitem__,
     "train_micro_batch_size_per_gpu": lambda rows: {"rows": int(rows)},
     "train_batch_size": lambda rows: {},  # these three by _batch and _replicas
     "gradient_accumulation_steps": lambda parts: {},

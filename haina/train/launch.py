@@ -67,19 +67,16 @@ def on_ray(text: Path, asked: PretrainOptions, *, available: Available, ask: Ask
     }
     given = {"text": text.resolve(), "asked": replace(asked, **absolute), "available": available, "ask": ask}
     if not ray.is_initialized():
-        ray.init(num_cpus=None if "RAY_ADDRESS" in os.environ else asked.workers + 1)
+        processes = None if "RAY_ADDRESS" in os.environ else asked.workers + 1
+        once = {"RAY_TRAIN_ENABLE_PRINT_PATCH": "0"}  # or whatever a worker prints is shown twice
+        ray.init(num_cpus=processes, runtime_env={"env_vars": once})
     trainer = TorchTrainer(
         _work,
         train_loop_config=given,
         torch_config=TorchConfig("cpu:gloo,cuda:nccl" if cuda else "gloo"),
         scaling_config=ScalingConfig(num_workers=asked.workers, use_gpu=cuda),
         run_config=RunConfig(
-            name="ray",
-            storage_path=absolute["out"],
-            failure_config=FailureConfig(max_failures=FAILURES),
-            worker_runtime_env={
-                "env_vars": {"RAY_TRAIN_ENABLE_PRINT_PATCH": "0"}
-            },  # it says everything twice
+            name="ray", storage_path=absolute["out"], failure_config=FailureConfig(max_failures=FAILURES)
         ),
     )
     try:

@@ -8,6 +8,7 @@ heads. What a whole weight is depends on nothing of this: states and models are 
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -63,6 +64,8 @@ def split(decoder: Decoder, options: TrainOptions, mesh: DeviceMesh) -> None:
 
 def share_heads(decoder: Decoder, mesh: DeviceMesh) -> None:
     """Give each process of the mesh its heads and its rows of the MLP; ALiBi's slopes are those of its heads."""
+    # It would warn that a matrix split twice is put together in two exchanges.
+    logging.getLogger("torch.distributed.tensor._redistribute").setLevel(logging.ERROR)
     once = PrepareModuleInput(input_layouts=(Replicate(), None), desired_input_layouts=(Replicate(), None))
     plan = {
         "self_attn": once,  # so that the gradients for q, k and v are summed before they are exchanged

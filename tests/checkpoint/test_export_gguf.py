@@ -102,6 +102,15 @@ def test_the_vocabulary_lies_in_the_file(alone: bool, source: Make, tmp_path: Pa
     assert all(made.encode(text) == given.tokenizer.encode(text) for text in TEXTS)
 
 
+def test_a_destination_that_is_a_file_is_one(source: Make, tmp_path: Path) -> None:
+    given = source()
+    made = export(given, tmp_path / "there.gguf", to="gguf")
+    assert made == tmp_path / "there.gguf" and made.is_file() and Checkpoint.open(made)
+    with pytest.raises(ValueError, match="already exists"):
+        export(given, made, to="gguf")
+    assert not [left for left in tmp_path.iterdir() if "there" in left.name and left != made]
+
+
 @pytest.mark.parametrize("kind", ["Q8_0", "Q4_0"])
 def test_blocks_are_those_of_the_package(kind: Any) -> None:
     weights = np.random.default_rng(3).standard_normal((50, 64)).astype(np.float32)

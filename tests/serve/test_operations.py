@@ -219,6 +219,7 @@ def test_sigterm_lets_answers_finish(own: Callable[..., Server]) -> None:
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", server.port), timeout=5)
     assert server.end() == 0
+    assert [line["answers"] for line in server.lines if line.get("event") == "stopping"] == [1]
 
 
 def test_ctrl_c_ends_it_without_a_word(own: Callable[..., Server]) -> None:

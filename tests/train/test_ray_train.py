@@ -1,4 +1,4 @@
-"""The verb in two workers of Ray Train, on a real Ray of this machine. HAINA_TORTURE: Ray takes half a minute to start."""
+"""The verb in two workers of Ray Train, on a real Ray of this machine. HAINA_TORTURE: Ray is slow to start."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ def test_two_workers_train_one_model(tmp_path: Path) -> None:
     vocabulary = tmp_path / "tokenizer.model"
     vocabulary.write_bytes(learn(TEXT * 9, pieces=520))
     write(({"text": t * 4} for t in TEXT * 40), tmp_path / "tokens", Encoding(str(vocabulary)))
-    words = "--size xs --tokens 5000 --length 32 --batch 256 --rows 4 --launch ray --workers 2 --yes".split()
+    words = (
+        "--tokenizer tokenizer.model --out run --size xs --tokens 5000 --length 32 --batch 256 --rows 4 --yes"
+    )
+    words += " --launch ray --workers 2"
     environment = {
         **os.environ,
         "OMP_NUM_THREADS": "1",
@@ -36,8 +39,7 @@ def test_two_workers_train_one_model(tmp_path: Path) -> None:
         "RAY_gcs_server_request_timeout_seconds": "180",  # a busy machine is slow to start it
     }
     done = subprocess.run(
-        [sys.executable, "-m", "haina", "train", "pretrain", "tokens", "--tokenizer", vocabulary.name, *words]
-        + ["--out", "run"],
+        [sys.executable, "-m", "haina", "train", "pretrain", "tokens", *words.split()],
         cwd=tmp_path,  # the workers are elsewhere
         env=environment,
         capture_output=True,

@@ -1,7 +1,8 @@
 """One run in worlds of several processes, for test_distributed.py. A program of its own: torch is imported once, and
 every process is forked from here, which is safe as long as this process computes nothing itself.
 
-usage: worlds.py FOLDER          prints a line of JSON: what the log and the last state of each run hold
+usage: worlds.py FOLDER TEXT     prints a line of JSON: what the log and the last state of each run hold; TEXT has
+                                 tokens/ and tokenizer.model
        worlds.py FOLDER alone    only the run in one process
        worlds.py FOLDER process  one process of a world that torchrun started; in its first life the last one is killed
 """
@@ -28,11 +29,12 @@ import torch.utils.tensorboard
 
 from haina.model.config import ModelConfig
 from haina.model.decoder import Decoder
-from haina.options.training import TrainOptions
+from haina.options.training import PretrainOptions, TrainOptions
 from haina.train.checkpoint_dcp import METADATA, read, shapes
 from haina.train.distributed import ALONE, World, joined
 from haina.train.loop import Held, Task, train
 from haina.train.objectives import next_token
+from haina.train.pretrain import prepare, run
 from haina.train.sharding import spread
 from haina.train.state import States
 
@@ -50,7 +52,7 @@ CONFIG = ModelConfig(
 )
 ALIBI = replace(CONFIG, position="alibi", rotary_dim=0)
 OPTIONS = TrainOptions(
-    steps=6, rows=2, accumulate=4, length=16, log_every=1, valid_every=3, save_every=1, keep=9, warm_up=2
+    steps=4, rows=2, accumulate=4, length=16, log_every=1, valid_every=9, save_every=2, keep=9, warm_up=2
 )
 
 
@@ -61,33 +63,50 @@ class Part:
 
 
 class Uneven:
-    """Rows that count upwards; the parts of a step have different numbers of learned tokens. At `last` all is over."""
+    """Rows that count upwards; the parts of a step have different numbers of learned tokens.
 
-    def __init__(self, last: int | None = None):
-        self.last = last
+    blow: a signal that this process gets at the last part of step 2.
+    """
+
+    def __init__(self, blow: signal.Signals | None = None):
+        self.blow = blow
 
     def batch(self, number: int, rows: int) -> Part:
-        if number == self.last:
-            os.kill(os.getpid(), signal.SIGKILL)
+        if number == 2 * OPTIONS.accumulate + 3 and self.blow:
+            os.kill(os.getpid(), self.blow)
         chance = np.random.default_rng(number)
         ids = chance.integers(3, 40, rows)[:, None] + np.arange(17)
         return Part(ids[:, :-1], np.where(chance.random((rows, 16)) < chance.random(), ids[:, 1:], -100))
 
 
-def task(config: ModelConfig, options: TrainOptions, world: World, last: int | None = None) -> Task:
+def learn(folder: Path, config: ModelConfig, options: TrainOptions, world: World, blow: Any = None) -> None:
     decoder = spread(config, options, world.mesh) if world.mesh else Decoder(config).initialise()
     held = Held([Uneven().batch(900 + n, 2) for n in range(3)])
-    return Task(decoder, Uneven(last), {"all": held}, next_token, world=world)
+    train(Task(decoder, Uneven(blow), {"all": held}, next_token, world=world), options, folder)
 
 
-def learn(folder: Path, config: ModelConfig, options: TrainOptions, world: World) -> None:
-    train(task(config, options, world), options, folder)
+def struck(
+    folder: Path, config: ModelConfig, options: TrainOptions, blow: signal.Signals | None, world: World
+) -> None:
+    """The last process gets a signal."""
+    learn(folder, config, options, world, blow if world.reader == world.readers - 1 else None)
 
 
-def killed(folder: Path, config: ModelConfig, options: TrainOptions, world: World) -> None:
-    """The last process is killed in step 4, as by the system when it runs out of memory."""
-    last = 4 * 4 + 3 if world.reader == world.readers - 1 else None
-    train(task(config, options, world, last), options, folder)
+def apart(folder: Path, config: ModelConfig, options: TrainOptions, world: World) -> None:
+    """Each process has a folder of its own, as on machines that share none."""
+    try:
+        learn(folder / f"{world.reader}", config, options, world)
+    except ValueError as error:
+        sys.exit(3 * ("is not one folder for all machines" in str(error)))
+
+
+def pretrained(folder: Path, text: Path, world: World) -> None:
+    """From tokens to a model folder, as the verb does it."""
+    asked = PretrainOptions(
+        tokenizer=str(text / "tokenizer.model"), out=str(folder), size="xs", tokens=500, length=32, batch=512,
+        rows=4, yes=True,
+    )  # fmt: skip
+    run(prepare(text / "tokens", asked, world=world))
 
 
 def processes(
@@ -109,6 +128,8 @@ def processes(
                 with joined("cpu", replicas=replicas, tensor=tensor) as world:
                     work(*given, world)
                 status = 0
+            except SystemExit as end:
+                status = int(str(end.code))
             except BaseException:
                 traceback.print_exc()
             os._exit(status)
@@ -134,13 +155,13 @@ def nats(folder: Path) -> list[float]:
 
 def main() -> None:
     torch.set_num_threads(1)
-    root, exits = Path(sys.argv[1]), {}
-    alibi = replace(OPTIONS, optimiser="adamw", steps=3)
+    root, text, exits = Path(sys.argv[1]), Path(sys.argv[2]), {}
+    alibi, long = replace(OPTIONS, optimiser="adamw", steps=2), replace(OPTIONS, save_every=99)
 
     def go(name: str, after: str | None, count: int, work: Any, *given: Any, **split: int) -> None:
-        """A run from its beginning, or from step 3 of another."""
+        """A run from its beginning, or from step 2 of another."""
         if after:
-            later = shutil.ignore_patterns("0000000[456]")
+            later = shutil.ignore_patterns("0000000[34]")
             shutil.copytree(root / after, root / name, ignore=later)
         exits[name] = processes(count, work, root / name, *given, **split)
 
@@ -152,17 +173,20 @@ def main() -> None:
     go("tensor", "alone", 2, learn, CONFIG, OPTIONS, tensor=2)
     go("alibi", None, 1, learn, ALIBI, alibi)
     go("alibi four", None, 4, learn, ALIBI, alibi, tensor=2)
-    go("killed", "two", 2, killed, CONFIG, OPTIONS)
+    go("killed", "two", 2, struck, CONFIG, OPTIONS, signal.SIGKILL)
     shutil.copytree(root / "killed", root / "mended")
-    exits["mended"] = processes(2, learn, root / "mended", CONFIG, OPTIONS)
-    print(json.dumps({name: told(root / name, codes) for name, codes in exits.items()}))
+    go("mended", None, 2, learn, CONFIG, OPTIONS)
+    go("asked", "two", 2, struck, CONFIG, long, signal.SIGTERM)
+    go("pretrained", None, 2, pretrained, text, tensor=2)
+    found = {name: told(root / name, codes) for name, codes in exits.items()}
+    print(json.dumps(found | {"apart": {"exits": processes(2, apart, root / "apart", CONFIG, OPTIONS)}}))
 
 
 def process() -> None:
     torch.set_num_threads(1)
+    blow = signal.SIGKILL if os.environ["TORCHELASTIC_RESTART_COUNT"] == "0" else None
     with joined("cpu") as world:
-        work = killed if os.environ["TORCHELASTIC_RESTART_COUNT"] == "0" else learn
-        work(Path(sys.argv[1]), CONFIG, OPTIONS, world)
+        struck(Path(sys.argv[1]), CONFIG, OPTIONS, blow, world)
 
 
 if __name__ == "__main__":
