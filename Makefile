@@ -26,7 +26,8 @@ fuzz: $(VENV)/tested                  ## readers against mutated bytes, the serv
 	HAINA_FUZZ=50000 $(BIN)/pytest tests/serve/test_schemathesis.py
 
 torture: $(VENV)/tested               ## kills, 20,000 requests, 100,000 operations of the scheduler: the full dose
-	HAINA_TORTURE=20 $(BIN)/pytest tests/train/test_kills.py tests/checkpoint/test_convert.py tests/engine/test_soak.py tests/engine/test_scheduler.py \
+	HAINA_TORTURE=20 $(BIN)/pytest tests/train/test_kills.py tests/train/test_two_nodes.py tests/train/test_ray_train.py \
+		tests/checkpoint/test_convert.py tests/engine/test_soak.py tests/engine/test_scheduler.py \
 		tests/serve/test_disconnects.py
 
 bench: native $(VENV)/benched         ## measure this machine against llama.cpp, write docs/benchmarks.md; half an hour

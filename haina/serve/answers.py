@@ -342,6 +342,7 @@ class _Voice:
         self._reader = CallReader(may_be_text=question.tool_choice == "auto") if question.may_call else None
         self._raw = TextStream(tokenizer, opening=self._opening)  # for the reader: no stop string cuts a call
         self._bytes: list[bytes] = []
+        self._silent = True  # nothing has been said yet
 
     def hear(self, token: Token) -> list[Piece]:
         said: tuple[Said, ...] = ()
@@ -362,8 +363,9 @@ class _Voice:
                 self._reader.close()
         pieces = [Piece(self.choice, call=call) for call in calls]
         text = self._ready()
-        if text or said:
+        if text or said or self._silent:  # the first token is told, whether or not it is text yet
             pieces.insert(0, Piece(self.choice, text, said))
+        self._silent = False
         if self.ended:
             last = pieces.pop() if pieces else Piece(self.choice)
             pieces.append(

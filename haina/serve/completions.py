@@ -174,9 +174,8 @@ class Texts:
         return None
 
     def of(self, piece: Piece) -> Iterator[dict[str, Any]]:
-        if piece.text or piece.said or piece.finish:
-            one = self._choice(piece.choice, [piece])
-            yield {**self._about, "choices": [one], **({"usage": None} if self.wants_usage else {})}
+        one = self._choice(piece.choice, [piece])
+        yield {**self._about, "choices": [one], **({"usage": None} if self.wants_usage else {})}
 
     def usage(self) -> dict[str, Any]:
         return {**self._about, "choices": [], "usage": self._counts()}

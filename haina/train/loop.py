@@ -271,7 +271,8 @@ def keep_freed_memory() -> None:
 
 @contextmanager
 def stop_when_asked() -> Iterator[threading.Event]:
-    """Set by the first Ctrl-C or SIGTERM; the second ends the process as usual. Outside the main thread: never."""
+    """Set by Ctrl-C or SIGTERM. A second Ctrl-C ends the process as usual; a second SIGTERM changes nothing, since
+    Slurm and torchrun both pass it on. Outside the main thread: never."""
     asked = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield asked
@@ -279,8 +280,11 @@ def stop_when_asked() -> Iterator[threading.Event]:
     before = {int(number): signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def ask(number: int, frame: Any) -> None:
+        if asked.is_set() and number == signal.SIGTERM:
+            return
         asked.set()
-        signal.signal(number, before[number])
+        if number == signal.SIGINT:
+            signal.signal(number, before[number])
         os.write(2, say("\nfinishing this step …\n", "\n正在完成当前这一步……\n").encode())
 
     for number in before:
