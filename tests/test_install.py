@@ -36,7 +36,7 @@ def test_it_carries_the_library_and_the_model_and_no_source(wheel: importlib.met
 
 def test_the_base_asks_for_little(wheel: importlib.metadata.Distribution) -> None:
     base = [line for line in wheel.requires or [] if "extra ==" not in line]
-    assert len(base) <= 9 and not [line for line in base if line.startswith(("torch", "safetensors"))]
+    assert len(base) <= 10 and not [line for line in base if line.startswith(("torch", "safetensors"))]
 
 
 def test_start_up_imports_nothing_heavy() -> None:

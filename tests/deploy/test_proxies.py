@@ -63,6 +63,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def behind(place: Path) -> Iterator[tuple[int, str]]:
     """`haina serve` as the recipes say: its port and a key."""
     key, port = new_key("alice", place / "keys"), free_port()
+    with (place / "keys").open("r+") as keys:  # which may read the metrics, too
+        line = keys.read().strip()
+        keys.seek(0)
+        keys.write(f"{line} metrics\n")
     command = [
         sys.executable,
         "-m",

@@ -41,6 +41,8 @@ class Fleet:
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
         self.key = new_key("alice", folder / "keys")
+        keys = folder / "keys"
+        keys.write_text(keys.read_text("utf-8").strip() + " metrics\n", "utf-8")
         recipe = (DEPLOY / "ray_serve.yaml").read_text("utf-8")
         weights = Path(haina.__file__).with_name("weights")
         for before, after in (
