@@ -51,6 +51,34 @@ RUN_HELP = (
 
 
 @dataclass(frozen=True)
+class LongRunOptions:
+    """What every long run takes, whatever is learnt."""
+
+    precision: Literal["auto", "fp32", "bf16"] = flag(
+        "auto",
+        "of the products; auto measures what this machine does faster",
+        "矩阵乘法的精度；auto 实测本机何者更快",
+    )
+    recompute: Literal["none", "block"] = flag(
+        "none",
+        "block: keep no activations inside a block, compute them again: less memory, a third slower",
+        "block：不保留层内激活值，反向时重算：省内存，约慢三分之一",
+    )
+    device: Literal["auto", "cpu", "cuda", "mps"] = flag("auto", "where to compute", "计算设备")
+    keep: int = flag(
+        2, "states kept on the disk [default: 2]", "磁盘上保留的状态数，默认 2", metavar="N", least=1
+    )
+    stop_after: int | None = flag(
+        None,
+        "stop when step N of the run is reached; a later call goes on",
+        "训练进行到第 N 步时停止；再次运行则继续",
+        metavar="N",
+        least=1,
+    )
+    yes: bool = flag(False, "begin without asking", "不再询问，直接开始", short="-y")
+
+
+@dataclass(frozen=True)
 class BrookOptions:
     """Training the embedded model again."""
 
@@ -71,7 +99,7 @@ class BrookOptions:
 
 
 @dataclass(frozen=True)
-class PretrainOptions:
+class PretrainOptions(LongRunOptions):
     """Pre-training. None: what the size says (train/plan.py)."""
 
     tokenizer: str | None = flag(
@@ -174,20 +202,9 @@ class PretrainOptions:
         "keeps logits small: 1e-4·logsumexp² as PaLM, or 2e-4·max² as Baichuan 2 [default: logsumexp]",
         "约束 logits 大小：PaLM 的 1e-4·logsumexp²，或百川 2 的 2e-4·max²；默认 logsumexp",
     )
-    precision: Literal["auto", "fp32", "bf16"] = flag(
-        "auto",
-        "of the products; auto measures what this machine does faster",
-        "矩阵乘法的精度；auto 实测本机何者更快",
-    )
     compile: Literal["auto", "on", "off"] = flag(
         "auto", "torch.compile; auto: with bf16", "torch.compile；auto 为随 bf16 启用"
     )
-    recompute: Literal["none", "block"] = flag(
-        "none",
-        "block: keep no activations inside a block, compute them again: less memory, a third slower",
-        "block：不保留层内激活值，反向时重算：省内存，约慢三分之一",
-    )
-    device: Literal["auto", "cpu", "cuda", "mps"] = flag("auto", "where to compute", "计算设备")
     replicas: int = flag(
         1,
         "under torchrun: groups of processes that hold all weights each; inside one they are split [default: 1]",
@@ -244,17 +261,6 @@ class PretrainOptions:
         metavar="N",
         least=1,
     )
-    keep: int = flag(
-        2, "states kept on the disk [default: 2]", "磁盘上保留的状态数，默认 2", metavar="N", least=1
-    )
-    stop_after: int | None = flag(
-        None,
-        "stop when step N of the run is reached; a later call goes on",
-        "训练进行到第 N 步时停止；再次运行则继续",
-        metavar="N",
-        least=1,
-    )
-    yes: bool = flag(False, "begin without asking", "不再询问，直接开始", short="-y")
 
 
 @dataclass(frozen=True)

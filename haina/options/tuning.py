@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from haina.options.flag import flag
-from haina.options.training import RUN_HELP
+from haina.options.training import RUN_HELP, LongRunOptions
 
 
 @dataclass(frozen=True)
-class TuneOptions:
+class TuneOptions(LongRunOptions):
     """What every way of tuning takes. None: chosen by the model and the data (train/tune.py)."""
 
     out: str = flag("runs/tune", *RUN_HELP, metavar="RUN")
@@ -79,17 +79,6 @@ class TuneOptions:
         least=0,
         most=0.5,
     )
-    precision: Literal["auto", "fp32", "bf16"] = flag(
-        "auto",
-        "of the products; auto measures what this machine does faster",
-        "矩阵乘法的精度；auto 实测本机何者更快",
-    )
-    recompute: Literal["none", "block"] = flag(
-        "none",
-        "block: keep no activations inside a block, compute them again: less memory, a third slower",
-        "block：不保留层内激活值，反向时重算：省内存，约慢三分之一",
-    )
-    device: Literal["auto", "cpu", "cuda", "mps"] = flag("auto", "where to compute", "计算设备")
     seed: int = flag(
         0,
         "of the order of the rows, and of chance [default: 0]",
@@ -114,17 +103,6 @@ class TuneOptions:
         metavar="N",
         least=1,
     )
-    keep: int = flag(
-        2, "states kept on the disk [default: 2]", "磁盘上保留的状态数，默认 2", metavar="N", least=1
-    )
-    stop_after: int | None = flag(
-        None,
-        "stop when step N of the run is reached; a later call goes on",
-        "训练进行到第 N 步时停止；再次运行则继续",
-        metavar="N",
-        least=1,
-    )
-    yes: bool = flag(False, "begin without asking", "不再询问，直接开始", short="-y")
 
 
 @dataclass(frozen=True)
