@@ -14,11 +14,11 @@ from typing import Any
 
 from haina.serve.answers import Piece, Said, Usage
 from haina.serve.errors import ApiError
+from haina.serve.openai import logprob
 from haina.serve.sse import compact
 from haina.serve.tools import Call
 
 DONE_REASONS = {"stop": "stop", "length": "length", "tool_calls": "stop"}
-LEAST_NATS = -9999.0  # for what cannot be: JSON has no infinity
 _BREAKS = str.maketrans({"\x85": "\\u0085", "\u2028": "\\u2028", "\u2029": "\\u2029"})
 
 Line = dict[str, Any]
@@ -94,7 +94,7 @@ class Lines:
         else:
             line["response"] = text
         if said:
-            line["logprobs"] = [_logprob(token) for token in said]
+            line["logprobs"] = [logprob(token) for token in said]
         return line | {"done": done}
 
 
@@ -110,19 +110,6 @@ def _whole(arguments: str) -> bool:
 def _tool_call(call: Call) -> dict[str, Any]:
     function = {"index": call.index, "name": call.name, "arguments": json.loads(call.arguments)}
     return {"id": call.id, "function": function}
-
-
-def _logprob(token: Said) -> dict[str, Any]:
-    top = [_likely(text_bytes, nats) for _, text_bytes, nats in token.top]
-    return _likely(token.text_bytes, token.nats) | {"top_logprobs": top}
-
-
-def _likely(text_bytes: bytes, nats: float) -> dict[str, Any]:
-    return {
-        "token": text_bytes.decode(errors="replace"),
-        "logprob": max(nats, LEAST_NATS),
-        "bytes": list(text_bytes),
-    }
 
 
 def put_together(lines: Iterable[Line]) -> Line:
