@@ -66,8 +66,9 @@ class _CrossEntropy(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         learned = (target_N != IGNORED).sum().clamp(min=1)
         nats, loss = x_ND.new_zeros((), dtype=torch.float32), x_ND.new_zeros((), dtype=torch.float32)
-        wanted = any(ctx.needs_input_grad)
-        dx_ND, drows_VD = (torch.zeros_like(t) if wanted else t for t in (x_ND, rows_VD))
+        wanted, of_head = any(ctx.needs_input_grad), ctx.needs_input_grad[1]
+        dx_ND = torch.zeros_like(x_ND) if wanted else x_ND
+        drows_VD = torch.zeros_like(rows_VD) if of_head else None  # a head beside LoRA stays as it is
         room_CV = x_ND.new_empty((min(CHUNK, len(x_ND)), len(rows_VD)), dtype=torch.float32)
         for at in range(0, len(x_ND), CHUNK):
             x_CD, target_C = x_ND[at : at + CHUNK], target_N[at : at + CHUNK]
@@ -90,7 +91,8 @@ class _CrossEntropy(torch.autograd.Function):
                 if of_max:
                     p_CV.scatter_add_(-1, largest_at_C1, z_slope_C1)
                 _product(p_CV, rows_VD, dx_ND[at : at + CHUNK])
-                drows_VD.addmm_(p_CV.T, x_CD.float())
+                if drows_VD is not None:
+                    drows_VD.addmm_(p_CV.T, x_CD.float())
         ctx.save_for_backward(dx_ND, drows_VD)
         ctx.mark_non_differentiable(nats)
         return nats, loss
@@ -98,7 +100,7 @@ class _CrossEntropy(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, _: Tensor, slope: Tensor) -> tuple[Tensor | None, ...]:
         dx_ND, drows_VD = ctx.saved_tensors
-        return dx_ND * slope, drows_VD * slope, None, None, None
+        return dx_ND * slope, None if drows_VD is None else drows_VD * slope, None, None, None
 
 
 def _product(a: Tensor, b: Tensor, out: Tensor) -> Tensor:
