@@ -18,7 +18,7 @@ from ctypes import CDLL, c_char_p, c_double
 from dataclasses import dataclass
 from pathlib import Path
 
-from haina.native.binding import ISAS, has_isa
+from haina.native.machine import ISAS, has_isa
 
 PAUSE_S = 0.02
 READINGS = 3

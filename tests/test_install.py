@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 HEAVY = ["numpy", "torch", "rich", "prompt_toolkit", "sentencepiece", "fastapi", "uvicorn", "pydantic"]
 

@@ -24,7 +24,7 @@ from haina.engine.engine import Engine
 from haina.engine.request import Request, Token
 from haina.engine.scheduler import chunk_tokens
 from haina.model.config import ModelConfig
-from haina.native.binding import usable_threads
+from haina.native.machine import usable_threads
 from haina.native.packing import PACKED
 from haina.options.models import BenchOptions
 from haina.wording import say

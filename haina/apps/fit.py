@@ -20,7 +20,7 @@ from haina.checkpoint.raw import ITEM_BYTES
 from haina.checkpoint.web import Web
 from haina.engine.memory import Bits, available_bytes, cache_bytes, token_bytes, weight_bytes, work_bytes
 from haina.model.config import SIZES, ModelConfig
-from haina.native.binding import read_bandwidth
+from haina.native.machine import read_bandwidth
 from haina.native.packing import PACKED
 from haina.wording import say
 

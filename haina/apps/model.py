@@ -15,10 +15,11 @@ from haina.apps.screen import one_line
 from haina.checkpoint.checkpoint import Checkpoint
 from haina.checkpoint.library import find
 from haina.checkpoint.raw import ITEM_BYTES
-from haina.engine.devices import Device, choose, free_bytes, torch_bytes
+from haina.engine.devices import choose, free_bytes, torch_bytes
 from haina.engine.draft_model import DraftModel
 from haina.engine.engine import Engine
 from haina.engine.memory import Bits, available_bytes, cache_bytes, weight_bytes, work_bytes
+from haina.engine.runner import Device
 from haina.engine.runner_native import PAGE_TOKENS
 from haina.engine.speculate import Speculation
 from haina.native.binding import CacheDtype

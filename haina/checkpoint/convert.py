@@ -34,7 +34,7 @@ from haina.checkpoint.raw import Raw, chunks, tensor_bytes
 from haina.checkpoint.read_json import read_json_object
 from haina.checkpoint.read_safetensors import file_header
 from haina.model.config import packed_config
-from haina.native.binding import usable_threads
+from haina.native.machine import usable_threads
 from haina.native.packing import BLOCK_ROWS, PACKED
 from haina.wording import say, system_reason
 

@@ -15,15 +15,12 @@ from pathlib import Path
 from typing import Literal
 
 from haina.checkpoint.checkpoint import Checkpoint
-from haina.engine.memory import Bits
-from haina.engine.runner import Runner
+from haina.engine.memory import WORK_BYTES, Bits
+from haina.engine.runner import Device, Gpu, Runner
 from haina.engine.runner_native import NativeRunner
 from haina.model.config import ModelConfig
 from haina.native.binding import CacheDtype
 from haina.wording import say
-
-Gpu = Literal["cuda", "mps"]  # cuda: NVIDIA's, and AMD's, which torch calls so too; mps: Apple's
-Device = Literal["cpu", "torch", Gpu]  # cpu: native code; torch: torch on the CPU, to compare with
 
 DRIVERS = (
     "/dev/nvidiactl",
@@ -32,7 +29,6 @@ DRIVERS = (
     r"C:\Windows\System32\nvcuda.dll",
 )
 SMALL_BYTES = 1 << 28  # a model of so few has answered on the CPU before torch is imported
-WORK_BYTES = 1 << 30  # for keys, values and scores of one layer, beside weights and cache
 
 
 def open_runner(

@@ -21,13 +21,13 @@ from typing import Literal
 import numpy as np
 
 from haina.checkpoint.checkpoint import Checkpoint
-from haina.engine.devices import Device, open_runner
+from haina.engine.devices import open_runner
 from haina.engine.line import Line
 from haina.engine.memory import Bits
 from haina.engine.pace import Odds
 from haina.engine.pages import Pages, first_key
 from haina.engine.request import Request
-from haina.engine.runner import Runner, Step
+from haina.engine.runner import Device, Runner, Step
 from haina.engine.scheduler import chunk_tokens
 from haina.engine.speculate import Ahead, Forking, common
 from haina.model.config import ModelConfig

@@ -21,13 +21,13 @@ from haina.checkpoint.adapter import Adapter
 from haina.checkpoint.checkpoint import Checkpoint
 from haina.engine.admission import MOST_LINES, check, check_adapter, check_room
 from haina.engine.beams import BeamSearch
-from haina.engine.devices import Device, open_runner
+from haina.engine.devices import open_runner
 from haina.engine.generation import Best, Generation
 from haina.engine.line import Job
 from haina.engine.memory import Bits, cache_token_bytes
 from haina.engine.pages import Pages
 from haina.engine.request import Asked, Embed, Event, Request, Score, Scores, Token, Vector
-from haina.engine.runner import Runner, Step
+from haina.engine.runner import Device, Runner, Step
 from haina.engine.sampler import Sampler
 from haina.engine.scheduler import Counts, Scheduler, Turn, chunk_tokens
 from haina.engine.scoring import Embedding, Scoring

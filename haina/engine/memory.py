@@ -22,6 +22,7 @@ from haina.native.binding import ITEM_BYTES, CacheDtype
 Bits = Literal[16, 8, 4]
 # Python with NumPy, SentencePiece and prompt_toolkit; 58 MiB of `haina run` were measured
 PROCESS_BYTES = 80 << 20
+WORK_BYTES = 1 << 30  # of a GPU, for keys, values and scores of one layer, beside weights and cache
 
 
 def tensor_sizes(config: ModelConfig, *, item_bytes: int, bits: Bits) -> dict[str, int]:

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 
 from haina.checkpoint.adapter import Pair
+
+Gpu = Literal["cuda", "mps"]  # cuda: NVIDIA's, and AMD's, which torch calls so too; mps: Apple's
+Device = Literal["cpu", "torch", Gpu]  # cpu: native code; torch: torch on the CPU, to compare with
 
 
 @dataclass(frozen=True)

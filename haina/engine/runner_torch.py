@@ -21,9 +21,8 @@ from torch import Tensor
 from haina.checkpoint.adapter import Pair
 from haina.checkpoint.checkpoint import Checkpoint
 from haina.checkpoint.raw import chunks
-from haina.engine.devices import WORK_BYTES, Device, Gpu
-from haina.engine.memory import available_bytes
-from haina.engine.runner import Out, Step
+from haina.engine.memory import WORK_BYTES, available_bytes
+from haina.engine.runner import Device, Gpu, Out, Step
 from haina.engine.runner_native import PAGE_TOKENS
 from haina.model.config import ModelConfig
 from haina.model.decoder import Angles, Decoder, Rope

@@ -7,15 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import product
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from haina.native.binding import NativeModel
 from haina.native.checks import pointer, refuse
 from haina.native.library import MAX_RANK, CLowRank
-
-if TYPE_CHECKING:
-    from haina.native.binding import NativeModel
 
 Change = tuple[np.ndarray, np.ndarray]  # A [rank, in] and B [out, rank], float32; the scale is in B
 MATRICES = (  # in the order of haina_step.adapters

@@ -10,55 +10,26 @@ from __future__ import annotations
 
 import ctypes
 import math
-import os
-import time
 from collections.abc import Callable, Mapping, Sequence
-from ctypes import byref, c_int32, c_int64, c_void_p
+from ctypes import byref
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
-from haina.native.adapter import NativeAdapter
 from haina.native.checks import check_status, out_of_range, pointer, refuse, vector
 from haina.native.library import CCache, CInside, CLayer, CMatrix, CModel, CStep, Status, library
+from haina.native.machine import Isa, hands
 from haina.native.packing import DTYPE_NUMBERS, PACKED, packed_bytes
-from haina.native.step import ask, make_step, refusal, use
+from haina.native.step import Changes, ask, make_step, refusal, use
 
 CacheDtype = Literal["F32", "F16", "BF16", "I8"]
-Isa = Literal["best", "generic", "avx2", "avx512", "avxvnni", "neon"]
 
 MAX_PAGE_TOKENS = 256
 PAGE_STEP = 16  # the tokens of a page are a multiple of it
-MAX_THREADS = 1024
 DTYPES = {"F32": 0, "F16": 1, "BF16": 2, "I8": 3, **DTYPE_NUMBERS}
 ITEM_BYTES = {"F32": 4, "F16": 2, "BF16": 2, "I8": 1}
 WEIGHT_DTYPES = ("F32", "F16", "BF16", *PACKED)
-ISAS: dict[Isa, int] = {"best": 0, "generic": 1, "avx2": 2, "avx512": 3, "avxvnni": 4, "neon": 5}
-
-
-def has_isa(isa: Isa) -> bool:
-    """Whether this machine and this library have the instruction set."""
-    return bool(library().haina_has_isa(ISAS[isa]))
-
-
-def usable_threads() -> int:
-    """The CPUs this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def read_bandwidth(*, threads: int | None = None, seconds: float = 0.5) -> float:
-    """Bytes a second that this machine reads from memory: the best pass over 256 MiB within `seconds`."""
-    data = np.ones(32 << 20, np.int64)
-    workers, best = c_int32(threads or usable_threads()), math.inf
-    end = time.perf_counter() + seconds
-    while math.isinf(best) or time.perf_counter() < end:
-        start = time.perf_counter()
-        check_status(library().haina_read(c_void_p(data.ctypes.data), c_int64(data.nbytes), workers))
-        best = min(best, time.perf_counter() - start)
-    return data.nbytes / best
 
 
 @dataclass(frozen=True)
@@ -296,7 +267,7 @@ def forward(
     want: np.ndarray,
     hidden: np.ndarray,
     adapter_B: np.ndarray | None = None,
-    adapters: Sequence[NativeAdapter] = (),
+    adapters: Sequence[Changes] = (),
     threads: int | None = None,
     isa: Isa = "best",
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -372,15 +343,3 @@ def run(
     if status >= Status.BAD_IDS:
         raise refusal(status, model.c, cache.c, step)
     check_status(status)
-
-
-def hands(threads: int | None, isa: Isa) -> tuple[int, int]:
-    """How many threads, and the number of the instruction set. ValueError if this machine cannot."""
-    threads = usable_threads() if threads is None else threads
-    if not 0 < threads <= MAX_THREADS:
-        raise refuse(
-            "threads", f"{threads} is not 1 to {MAX_THREADS}", f"{threads} 不在 1 至 {MAX_THREADS} 之间"
-        )
-    if isa not in ISAS or not has_isa(isa):
-        raise refuse("isa", f"this machine does not have {isa}", f"本机不支持 {isa}")
-    return threads, ISAS[isa]

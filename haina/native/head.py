@@ -10,9 +10,9 @@ from ctypes import byref, c_int32, c_int64, c_void_p
 
 import numpy as np
 
-from haina.native.binding import Isa, hands
 from haina.native.checks import check_status, out_of_range, pointer, readable, refuse, vector
 from haina.native.library import CMatrix, Status, library
+from haina.native.machine import Isa, hands
 
 
 def head(

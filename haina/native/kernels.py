@@ -10,9 +10,10 @@ from ctypes import byref, c_double, c_float, c_int32, c_int64, c_void_p
 
 import numpy as np
 
-from haina.native.binding import ISAS, Isa, Matrix, NativeCache, NativeModel, run
+from haina.native.binding import Matrix, NativeCache, NativeModel, run
 from haina.native.checks import check_status, pointer
 from haina.native.library import library
+from haina.native.machine import ISAS, Isa
 from haina.native.step import make_step
 
 

@@ -13,9 +13,9 @@ from functools import cache
 
 import numpy as np
 
-from haina.native.binding import ISAS, Isa
 from haina.native.checks import check_status, pointer
 from haina.native.library import library
+from haina.native.machine import ISAS, Isa
 
 
 @dataclass(frozen=True)

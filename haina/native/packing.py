@@ -15,7 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from haina.native.library import library
+from haina.native.checks import check_status, vector
+from haina.native.library import CMatrix, library
+from haina.native.machine import usable_threads
 
 PACKED = ("W4", "W8")
 BLOCK_ROWS = 32
@@ -54,9 +56,6 @@ def pack(dtype: str, w: np.ndarray, *, threads: int | None = None) -> np.ndarray
     Group scales of W4 are found by search for the least squared error; reference.py has the rule. Parts of a matrix
     may be packed one by one if each but the last has whole blocks of 32 rows. The values must be finite.
     """
-    from haina.native.binding import usable_threads
-    from haina.native.checks import check_status
-
     assert w.dtype == np.float32 and w.ndim == 2 and w.flags.c_contiguous
     rows, cols = w.shape
     out = np.empty(packed_bytes(dtype, rows, cols), np.uint8)
@@ -134,13 +133,11 @@ def unpack_rows(
     dtype: str, data: np.ndarray, rows: int, cols: int, ids: np.ndarray, *, threads: int | None = None
 ) -> np.ndarray:
     """Rows `ids` (int32, 0 .. rows-1) of the matrix as float32 [ids, cols], with the bits of `unpack`."""
-    from haina.native.binding import Matrix, usable_threads
-    from haina.native.checks import check_status
-
     assert ids.dtype == np.int32 and ids.flags.c_contiguous and (not ids.size or ids.min() >= 0)
     assert not ids.size or ids.max() < rows
     out = np.empty((ids.size, cols), np.float32)
-    w = Matrix(dtype, data, rows, cols).c()
+    vector("matrix", data, np.uint8, packed_bytes(dtype, rows, cols))
+    w = CMatrix(data.ctypes.data, rows, cols, DTYPE_NUMBERS[dtype])
     places = c_void_p(ids.ctypes.data), c_int64(ids.size), c_void_p(out.ctypes.data)
     check_status(library().haina_unpack(byref(w), *places, c_int32(threads or usable_threads())))
     return out

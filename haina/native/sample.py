@@ -12,9 +12,9 @@ from ctypes import byref, c_double, c_int32, c_int64, c_void_p
 
 import numpy as np
 
-from haina.native.binding import ISAS, Isa
 from haina.native.checks import check_status, pointer
 from haina.native.library import CChosen, CHistory, CRule, Status, library
+from haina.native.machine import ISAS, Isa
 
 
 def history(seen: array[int], times: array[int], repeating: np.ndarray, nats: np.ndarray) -> CHistory:

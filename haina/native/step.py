@@ -7,15 +7,22 @@ takes nanoseconds instead of the ten microseconds of NumPy. It does not know wei
 from __future__ import annotations
 
 from collections.abc import Sequence
-from ctypes import addressof, c_void_p
+from ctypes import Array, addressof, c_void_p
+from typing import Protocol
 
 import numpy as np
 
-from haina.native.adapter import NativeAdapter
 from haina.native.checks import out_of_range, pointer, refuse, vector
-from haina.native.library import CCache, CModel, CStep, Status
+from haina.native.library import CCache, CLowRank, CModel, CStep, Status
 
 MAX_POSITION = (1 << 30) - 1
+
+
+class Changes(Protocol):
+    """What rows of a step may add to the matrices of a network: adapter.py makes them."""
+
+    model: object
+    c: Array[CLowRank]
 
 
 def make_step(
@@ -40,7 +47,7 @@ def ask(step: CStep, want: np.ndarray, hidden: np.ndarray, logits: np.ndarray, s
     step.want_hidden, step.wanted_hidden, step.hidden = pointer(hidden), hidden.size, pointer(states)
 
 
-def use(step: CStep, adapter_B: np.ndarray, adapters: Sequence[NativeAdapter]) -> object:
+def use(step: CStep, adapter_B: np.ndarray, adapters: Sequence[Changes]) -> object:
     """Let row b use `adapters[adapter_B[b]]`, or none where that is -1. What is returned must outlive the step."""
     vector("adapter_B", adapter_B, np.int32, step.rows)
     table = (c_void_p * len(adapters))(*(addressof(adapter.c) for adapter in adapters))

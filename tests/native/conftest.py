@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 import haina.native
-from haina.native.binding import Isa, Matrix, NativeCache, NativeModel, forward, has_isa
+from haina.native.binding import Matrix, NativeCache, NativeModel, forward
 from haina.native.library import library
+from haina.native.machine import Isa, has_isa
 from haina.native.packing import PACKED, pack
 
 HERE, SOURCES = Path(__file__).parent, Path(__file__).parents[2] / "haina" / "native"

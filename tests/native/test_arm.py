@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from haina.native import reference
-from haina.native.binding import DTYPES, ISAS, Matrix
+from haina.native.binding import DTYPES, Matrix
+from haina.native.machine import ISAS
 from haina.native.packing import PACKED, packed_bytes
 
 MATMUL, PACK, RMS_NORM, SILU_MUL, HEAD = range(5)

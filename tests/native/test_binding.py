@@ -244,17 +244,17 @@ def test_messages_are_chinese_for_chinese_readers(rows, monkeypatch) -> None:
 
 def test_the_header_and_the_binding_agree() -> None:
     """The numbers that binding.py repeats are those of haina.h."""
-    from haina.native import binding
+    from haina.native import binding, machine
 
     header = (Path(__file__).parents[2] / "haina" / "native" / "haina.h").read_text("utf-8")
     for text in (
         f"HAINA_ABI {library_module.ABI} ",
         f"HAINA_MAX_PAGE_TOKENS {binding.MAX_PAGE_TOKENS}\n",
-        f"HAINA_MAX_THREADS {binding.MAX_THREADS}\n",
+        f"HAINA_MAX_THREADS {machine.MAX_THREADS}\n",
         f"HAINA_MAX_POSITION {MAX_POSITION:#x}\n",
         *(f"HAINA_{status.name} = {status.value}" for status in library_module.Status),
         ", ".join(f"HAINA_{name} = {number}" for name, number in binding.DTYPES.items()),
-        ", ".join(f"HAINA_{name.upper()} = {number}" for name, number in binding.ISAS.items()),
+        ", ".join(f"HAINA_{name.upper()} = {number}" for name, number in machine.ISAS.items()),
     ):
         assert text in header
 

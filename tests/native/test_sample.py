@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from haina.native import sample
-from haina.native.binding import Isa
 from haina.native.library import CRule, Status
+from haina.native.machine import Isa
 
 RANDOM = np.random.default_rng(5)
 SEEN, TIMES = array("i", [2, 5, 70]), array("i", [0, 1, 3])
