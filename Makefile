@@ -33,6 +33,7 @@ torture: $(VENV)/tested               ## kills, 20,000 requests, 100,000 operati
 bench: native $(VENV)/benched         ## measure this machine against llama.cpp, write docs/benchmarks.md; half an hour
 	$(BIN)/python -m bench.inference
 	$(BIN)/python -m bench.engine
+	$(BIN)/python -m bench.data
 	$(BIN)/python -m bench.serving --peer $(VENV)/llama/bin/llama-server
 
 wheel:

@@ -24,7 +24,7 @@ app.add_typer(
 RECIPE = typer.Argument(metavar="RECIPE", help=say("recipe.toml", "配方文件 recipe.toml"), show_default=False)
 RECIPE_OR_OURS = typer.Argument(
     metavar="[RECIPE]",
-    help=say("recipe.toml [default: the embedded model's]", "配方文件，默认为内置模型的配方"),
+    help=say("recipe.toml [default: haina-brook's sources]", "配方文件，默认为 haina-brook 的来源"),
     show_default=False,
 )
 PROJECT = typer.Argument(metavar="NAME", help=say("folder to make", "要新建的目录"), show_default=False)
@@ -52,13 +52,14 @@ def build_corpus(recipe: Annotated[Path, RECIPE], *, options: BuildOptions) -> N
     "fetch",
     cls=Verb,
     help=say(
-        "Get the public repositories that a recipe names, at the commits it names.",
-        "按配方所列的提交取得公开仓库。",
+        "Get the public repositories that a recipe names, at the commits it names; without one, "
+        "make the text of haina-brook again.",
+        "按配方所列的提交取得公开仓库；未给配方时，重建 haina-brook 的训练文本。",
     ),
 )
 @with_flags
 def fetch_sources(recipe: Annotated[Path | None, RECIPE_OR_OURS] = None, *, options: FetchOptions) -> None:
-    require("ftfy", "charset_normalizer", "zstandard")
+    require("ftfy", "charset_normalizer", "zstandard", "opencc", "yaml")
     from haina.data.fetch import fetch
 
     with Status() as status:

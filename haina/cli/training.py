@@ -16,7 +16,7 @@ from haina.options.training import BrookOptions, LadderOptions, PretrainOptions
 from haina.wording import say
 
 TEXT = typer.Argument(
-    metavar="TOKENS", help=say("token folder or corpus folder", "词元目录或语料目录"), show_default=False
+    metavar="FOLDER", help=say("token folder or corpus folder", "词元目录或语料目录"), show_default=False
 )
 
 
@@ -80,7 +80,7 @@ def ladder(text: Annotated[Path, TEXT], *, options: LadderOptions) -> None:
 
     folder = Path(options.out)
     print(told(text, options), flush=True)
-    confirm(options.yes or folder.exists())
+    confirm(options.yes or any(folder.glob("*/states")))
     predicted = climb_all(text, folder, options)
     if predicted is not None:
         print(predicted)

@@ -1,6 +1,6 @@
 """The public repositories of a recipe, each at its commit, beside it: for people who have none of the texts yet.
 
-What is fetched was written by strangers: nothing of it is run (hooks, filters, submodules), links are written as plain
+Without a recipe, those of sources.toml, of which haina/data/rebuild then makes the text of haina-brook. What is fetched was written by strangers: nothing of it is run (hooks, filters, submodules), links are written as plain
 files, and only https, git and file are spoken. Of a repository only the files that the recipe reads are taken. It
 knows git's commands; it does not know what the files hold.
 """
@@ -36,12 +36,19 @@ _STRANGERS = {
     "core.protectNTFS": "true",
     "advice.detachedHead": "false",
     "core.longpaths": "true",
+    "core.eol": "lf",  # the same bytes on Windows
+    "http.lowSpeedLimit": "1000",  # bytes a second; a server that falls silent does not hold us for ever
+    "http.lowSpeedTime": "60",
 }
 _LFS = b"version https://git-lfs"
 
 
 def fetch(recipe: Path | None, options: FetchOptions, report: Callable[[str], None]) -> str:
-    """Fetch what is not there yet; returns what to tell. ValueError names the source that cannot be had."""
+    """Fetch what is not there yet; returns what to tell.
+
+    ValueError names the source of a recipe that cannot be had. Of our own table what can be had is taken, and the rest
+    is told: a repository that its owner removed must not keep anyone from all others.
+    """
     if shutil.which("git") is None:
         raise ValueError(say("git is not installed; install it", "未安装 git；请先安装"))
     file = recipe or OURS
@@ -50,16 +57,49 @@ def fetch(recipe: Path | None, options: FetchOptions, report: Callable[[str], No
     for source in sources:
         _check(source)
     out.mkdir(parents=True, exist_ok=True)
-    own = out / "recipe.toml"
-    if not own.exists():
-        shutil.copyfile(file, own)
+    failures: dict[str, str] = {}
     for number, source in enumerate(sources, 1):
         report(f"{source.name} ({number}/{len(sources)}) …")
-        _fetch(source, out / FETCHED / source.name)
+        try:
+            _fetch(source, out / FETCHED / source.name)
+        except ValueError as error:
+            if recipe or number == len(failures) + 1 == len(sources):  # none could be had
+                raise
+            failures[source.name] = str(error)
+    return _remade(out, len(sources), failures, report) if recipe is None else _told(out, file, len(sources))
+
+
+def _told(out: Path, recipe: Path, count: int) -> str:
+    own = out / "recipe.toml"
+    if not own.exists():
+        shutil.copyfile(recipe, own)
     return say(
-        f"{out}: {len(sources)} repositories; next: haina data build {own}",
-        f"{out}：{len(sources)} 个仓库；下一步：haina data build {own}",
+        f"{out}: {count} repositories; next: haina data build {own}",
+        f"{out}：{count} 个仓库；下一步：haina data build {own}",
     )
+
+
+def _remade(out: Path, count: int, failures: dict[str, str], report: Callable[[str], None]) -> str:
+    """The text of haina-brook made of what was fetched, and what is missing in it."""
+    from haina.data.rebuild.pack import rebuild, repositories
+
+    rows = rebuild(out / FETCHED, out, report)
+    empty = sorted(name for name in repositories() - failures.keys() if not rows[name])
+    lines = [
+        say(
+            f"{out}: {rows.total():,} rows of {len(+rows)} of {count} repositories; "
+            f"next: haina train brook --data {out}",
+            f"{out}：{count} 个仓库中的 {len(+rows)} 个，共 {rows.total():,} 条；"
+            f"下一步：haina train brook --data {out}",
+        ),
+        *(say(f"missing: {why}", f"缺少：{why}") for why in failures.values()),
+        *(say(f"missing: {name}: its files hold no rows", f"缺少：{name}：文件中没有数据") for name in empty),
+        say(
+            f"What of large sources is taken, and what is held out, is not what the published model saw: see {OURS}",
+            f"大型来源的取舍与留出部分同已发布模型所见不尽相同，详见 {OURS}",
+        ),
+    ]
+    return "\n".join(lines)
 
 
 def _check(source: Source) -> None:
@@ -83,25 +123,35 @@ def _fetch(source: Source, place: Path) -> None:
             raise _refused(
                 source, say(f"{place} is at another commit; remove it", f"{place} 处于另一提交；请先移走")
             )
+        if _git(place, "sparse-checkout", "list").split("\n") != _wanted(source):
+            _asked(source, lambda: _git(place, "sparse-checkout", "set", "--no-cone", *_wanted(source)))
+            _require_plain(source, place)
         return
     part = place.with_name(f"{place.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
-    try:
-        _download(source, part)
-    except subprocess.CalledProcessError as error:
-        why = (error.stderr.strip().splitlines() or [str(error)])[-1]
-        raise _refused(source, f"{source.git}: {why}") from None
+    _asked(source, lambda: _download(source, part))
     _require_plain(source, part)
     part.rename(place)
 
 
+def _asked(source: Source, work: Callable[[], object]) -> None:
+    try:
+        work()
+    except subprocess.CalledProcessError as error:
+        why = (error.stderr.strip().splitlines() or [str(error)])[-1]
+        raise _refused(source, f"{source.git}: {why}") from None
+
+
+def _wanted(source: Source) -> list[str]:
+    """What of a repository is taken, as git's patterns."""
+    return [f"/{source.path}", "/LICEN[CS]E*", "/COPYING*"]
+
+
 def _download(source: Source, part: Path) -> None:
     _git(part, "init", "-q", "--template=")
-    for name, value in _STRANGERS.items():
-        _git(part, "config", name, value)
     _git(part, "remote", "add", "origin", source.git)
-    _git(part, "sparse-checkout", "set", "--no-cone", f"/{source.path}", "/LICEN[CS]E*", "/COPYING*")
+    _git(part, "sparse-checkout", "set", "--no-cone", *_wanted(source))
     _git(part, "checkout", "-q", "--detach", _commit(source, part))
 
 
@@ -144,7 +194,10 @@ def _git(folder: Path, *arguments: str) -> str:
         "GIT_LFS_SKIP_SMUDGE": "1",
         "GIT_ATTR_NOSYSTEM": "1",
         "LC_ALL": "C",
+        "GIT_CONFIG_COUNT": str(len(_STRANGERS)),
     }
+    for number, (name, value) in enumerate(_STRANGERS.items()):
+        environment |= {f"GIT_CONFIG_KEY_{number}": name, f"GIT_CONFIG_VALUE_{number}": value}
     done = subprocess.run(
         ["git", *arguments],
         cwd=folder,

@@ -9,16 +9,19 @@ as n words have on average. It does not know where a text is from nor what is do
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from haina.data.words import words
 from haina.native.minhash import Words, ngrams
 from haina.text.normalize import sentences
+from haina.wording import say
 
 MOST_WORDS = 1 << 20  # n-grams are looked for in so many words from the beginning
 CHINESE_WORD_CHARS = 1.6  # on average, in running text
@@ -30,6 +33,8 @@ _BROKEN = ("\ufffd", "锟斤拷", "烫烫烫", "屯屯屯")  # what decoding wit
 CHINESE_STOP_WORDS = frozenset("的年在月是和日了於·為有被人中为他與後也而由")  # cmn_Hani.yml
 ENGLISH_STOP_WORDS = frozenset("the be to of and that have with".split())  # Gopher
 
+Limit = Any  # a number, or [least, most], as a recipe gives it
+Limits = Mapping[str, Limit]  # by the name of a rule
 Ngrams = tuple[tuple[int, ...], tuple[int, ...]]  # sizes of the most frequent ones, and of those that repeat
 
 
@@ -88,6 +93,10 @@ class Page:
         chinese = len(_ELLIPSIS.findall(self.text)) if "…" in self.text else 0
         return chinese + self.text.count("...")
 
+    def share_repeated(self) -> float:
+        """Of the lines, those that stood before."""
+        return len(self.repeated_lines) / max(len(self.lines), 1)
+
     def repeated_line_chars(self) -> float:
         return self.share_of_chars(sum(map(len, self.repeated_lines)))
 
@@ -105,18 +114,52 @@ class Page:
 
 @dataclass(frozen=True)
 class Rule:
-    """`name` is the reason that a report shows; `source` says whose rule and numbers these are."""
+    """A text keeps a rule if its `value` lies from `least` to `most`.
+
+    `name` is the reason that a report shows; `source` says whose rule and numbers these are.
+    """
 
     name: str
     source: str
-    breaks: Callable[[Page], bool]
+    value: Callable[[Page], float]
+    least: float = -math.inf
+    most: float = math.inf
+
+    def limited(self, limit: Limit) -> Rule:
+        """The rule with another number, or both of a rule that has two. ValueError: it takes another kind."""
+        two = math.isfinite(self.least) and math.isfinite(self.most)
+        given = tuple(limit) if isinstance(limit, (list, tuple)) else (limit,)
+        if len(given) != 1 + two or not all(map(_is_number, given)) or list(given) != sorted(given):
+            raise ValueError(self._takes(two))
+        if two:
+            return replace(self, least=given[0], most=given[1])
+        return replace(self, least=limit) if math.isfinite(self.least) else replace(self, most=limit)
+
+    def _takes(self, two: bool) -> str:
+        if two:
+            return say(
+                f"{self.name} takes two numbers, such as [{self.least:g}, {self.most:g}]",
+                f"{self.name} 应为两个数，例如 [{self.least:g}, {self.most:g}]",
+            )
+        of = self.least if math.isfinite(self.least) else self.most
+        return say(f"{self.name} takes a number, such as {of:g}", f"{self.name} 应为一个数，例如 {of:g}")
 
 
-def why_dropped(text: str, language: str, *, without: frozenset[str] = frozenset()) -> str | None:
-    """The name of the first of RULES[language] that the text breaks, those of `without` left out."""
+def _is_number(given: object) -> bool:
+    return isinstance(given, (int, float)) and not isinstance(given, bool) and math.isfinite(given)
+
+
+def rules_of(language: str, without: Container[str], limits: Limits) -> tuple[Rule, ...]:
+    """RULES of a language, some left out, some with other numbers. ValueError names a number that will not do."""
+    kept = (rule for rule in RULES.get(language, ()) if rule.name not in without)
+    return tuple(rule.limited(limits[rule.name]) if rule.name in limits else rule for rule in kept)
+
+
+def why_dropped(text: str, language: str, rules: Sequence[Rule] | None = None) -> str | None:
+    """The name of the first of the rules that the text breaks, of RULES[language] unless others are given."""
     page = Page(text, CHINESE_WORD_CHARS if language in ("zh", "mixed") else 1)
-    rules = (rule for rule in RULES.get(language, ()) if rule.name not in without)
-    return next((rule.name for rule in rules if rule.breaks(page)), None)
+    rules = RULES.get(language, ()) if rules is None else rules
+    return next((rule.name for rule in rules if not rule.least <= rule.value(page) <= rule.most), None)
 
 
 def _ngram_rules(source: str, top: Mapping[int, float], repeated: Mapping[int, float]) -> tuple[Rule, ...]:
@@ -125,7 +168,7 @@ def _ngram_rules(source: str, top: Mapping[int, float], repeated: Mapping[int, f
     names = [f"top_{n}_gram" for n in top] + [f"repeated_{n}_grams" for n in repeated]
 
     def rule(at: int, name: str, most: float) -> Rule:
-        return Rule(name, source, lambda page: page.ngrams(sizes)[at] > most)
+        return Rule(name, source, lambda page: page.ngrams(sizes)[at], most=most)
 
     limits = zip(names, [*top.values(), *repeated.values()], strict=True)
     return tuple(rule(at, name, most) for at, (name, most) in enumerate(limits))
@@ -133,22 +176,22 @@ def _ngram_rules(source: str, top: Mapping[int, float], repeated: Mapping[int, f
 
 # In the order of cost: what is dropped by counting words is not searched for n-grams.
 _ALL: tuple[Rule, ...] = (
-    Rule("broken_text", "ours", lambda p: sum(map(p.text.count, _BROKEN)) > 0.002 * len(p.text)),
-    Rule("too_short", "Gopher", lambda p: len(p.all_words) < 50),
-    Rule("too_long", "Gopher", lambda p: p.words > 100_000),
-    Rule("bullets", "Gopher", lambda p: p.share_of_lines(lambda line: line.startswith(_BULLETS)) > 0.9),
-    Rule("lines_trail_off", "Gopher", lambda p: p.share_ending(("…", "...")) > 0.3),
-    Rule("hashes", "Gopher", lambda p: p.text.count("#") / p.words > 0.1),
-    Rule("ellipses", "Gopher", lambda p: p.ellipses() / p.words > 0.1),
+    Rule("broken_text", "ours", lambda p: p.share_of_chars(sum(map(p.text.count, _BROKEN))), most=0.002),
+    Rule("too_short", "Gopher", lambda p: len(p.all_words), least=50),
+    Rule("too_long", "Gopher", lambda p: p.words, most=100_000),
+    Rule("bullets", "Gopher", lambda p: p.share_of_lines(lambda line: line.startswith(_BULLETS)), most=0.9),
+    Rule("lines_trail_off", "Gopher", lambda p: p.share_ending(("…", "...")), most=0.3),
+    Rule("hashes", "Gopher", lambda p: p.text.count("#") / p.words, most=0.1),
+    Rule("ellipses", "Gopher", lambda p: p.ellipses() / p.words, most=0.1),
 )
 _CHINESE: tuple[Rule, ...] = (
-    Rule("word_length", "FineWeb-2", lambda p: not 1 <= p.mean_word_chars() <= 5),
-    Rule("few_letters", "FineWeb-2", lambda p: p.alphabetic() < 0.735),
-    Rule("stop_words", "FineWeb-2", lambda p: sum(word in p.text for word in CHINESE_STOP_WORDS) < 2),
-    Rule("lines_without_end", "FineWeb-2", lambda p: p.share_ending(_ENDS) < 0.106),
-    Rule("many_lines", "FineWeb-2", lambda p: p.text.count("\n") / p.words > 0.178),
-    Rule("repeated_lines", "FineWeb-2", lambda p: len(p.repeated_lines) > 0.287 * len(p.lines)),
-    Rule("repeated_line_chars", "FineWeb-2", lambda p: p.repeated_line_chars() > 0.1),
+    Rule("word_length", "FineWeb-2", Page.mean_word_chars, least=1, most=5),
+    Rule("few_letters", "FineWeb-2", Page.alphabetic, least=0.735),
+    Rule("stop_words", "FineWeb-2", lambda p: sum(word in p.text for word in CHINESE_STOP_WORDS), least=2),
+    Rule("lines_without_end", "FineWeb-2", lambda p: p.share_ending(_ENDS), least=0.106),
+    Rule("many_lines", "FineWeb-2", lambda p: p.text.count("\n") / p.words, most=0.178),
+    Rule("repeated_lines", "FineWeb-2", Page.share_repeated, most=0.287),
+    Rule("repeated_line_chars", "FineWeb-2", Page.repeated_line_chars, most=0.1),
     *_ngram_rules(
         "FineWeb-2",
         top={2: 0.256, 3: 0.201, 4: 0.171},
@@ -156,17 +199,22 @@ _CHINESE: tuple[Rule, ...] = (
     ),
 )
 _ENGLISH: tuple[Rule, ...] = (
-    Rule("word_length", "Gopher", lambda p: not 3 <= p.mean_word_chars() <= 10),
-    Rule("few_letters", "Gopher", lambda p: p.words_with_letters() < 0.8),
-    Rule("stop_words", "Gopher", lambda p: len(ENGLISH_STOP_WORDS.intersection(p.text.lower().split())) < 2),
-    Rule("lorem_ipsum", "C4", lambda p: "lorem ipsum" in p.text.lower()),
-    Rule("curly_bracket", "C4", lambda p: "{" in p.text),
-    Rule("few_sentences", "C4", lambda p: len(sentences(p.text[:10_000])) < 5),
-    Rule("lines_without_end", "FineWeb", lambda p: p.share_ending(_ENDS) < 0.12),
-    Rule("short_lines", "FineWeb", lambda p: p.share_of_lines(lambda line: len(line) <= 30) > 0.67),
-    Rule("many_lines", "FineWeb", lambda p: p.text.count("\n") / p.words > 0.3),
-    Rule("repeated_lines", "Gopher", lambda p: len(p.repeated_lines) > 0.3 * len(p.lines)),
-    Rule("repeated_line_chars", "FineWeb", lambda p: p.repeated_line_chars() > 0.01),
+    Rule("word_length", "Gopher", Page.mean_word_chars, least=3, most=10),
+    Rule("few_letters", "Gopher", Page.words_with_letters, least=0.8),
+    Rule(
+        "stop_words",
+        "Gopher",
+        lambda p: len(ENGLISH_STOP_WORDS.intersection(p.text.lower().split())),
+        least=2,
+    ),
+    Rule("lorem_ipsum", "C4", lambda p: p.text.lower().count("lorem ipsum"), most=0),
+    Rule("curly_bracket", "C4", lambda p: p.text.count("{"), most=0),
+    Rule("few_sentences", "C4", lambda p: len(sentences(p.text[:10_000])), least=5),
+    Rule("lines_without_end", "FineWeb", lambda p: p.share_ending(_ENDS), least=0.12),
+    Rule("short_lines", "FineWeb", lambda p: p.share_of_lines(lambda line: len(line) <= 30), most=0.67),
+    Rule("many_lines", "FineWeb", lambda p: p.text.count("\n") / p.words, most=0.3),
+    Rule("repeated_lines", "Gopher", Page.share_repeated, most=0.3),
+    Rule("repeated_line_chars", "FineWeb", Page.repeated_line_chars, most=0.01),
     *_ngram_rules(
         "Gopher",
         top={2: 0.2, 3: 0.18, 4: 0.16},

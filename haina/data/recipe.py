@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from haina.data.clean import Script
-from haina.data.filters import RULES
+from haina.data.filters import RULES, Rule, rules_of
 from haina.data.language import Language
 from haina.data.readers import FORMATS, PACKED, Reading, Template, fields_of, format_of
 from haina.wording import say
@@ -80,7 +80,8 @@ class Source(Texts):
     turns: tuple[str, ...] = ()  # or what user and assistant say in turn, with {fields}
     id: str = "id"
     rules: bool = True  # whether pages of this source are judged by why_dropped
-    without: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()  # rules that are off for this source, and its own numbers of rules
+    limits: Mapping[str, Any] = field(default_factory=dict)
 
     def reading(self) -> Reading:
         return replace(
@@ -117,6 +118,7 @@ class Recipe:
     licences: tuple[str, ...] = OPEN_LICENCES
     allow_unlicensed: bool = False  # for research: the corpus is marked as not for shipping
     without: tuple[str, ...] = ()  # rules of filters.py that are off
+    limits: Mapping[str, Any] = field(default_factory=dict)  # other numbers for them, by name; of one language: zh, en
     redact: bool = True
     drop_duplicates: bool = True  # of documents that are nearly the same, one stays
     weigh: bool = True  # what stands elsewhere too, in paragraphs and sentences, lowers a document's weight
@@ -125,6 +127,15 @@ class Recipe:
 
     def allows(self, licence: str) -> bool:
         return bool(licence) and _same(licence) in map(_same, self.licences)
+
+    def rules(self, source: Source, language: str) -> tuple[Rule, ...]:
+        """What pages of a source are judged by. ValueError: a number that a rule does not take."""
+        if not source.rules:
+            return ()
+        own = "en" if language == "en" else "zh"
+        tables = (table for given in (self.limits, source.limits) for table in (given, given.get(own, {})))
+        limits = {name: limit for table in tables for name, limit in table.items()}
+        return rules_of(language, (*self.without, *source.without), limits)
 
 
 def read(file: Path) -> Recipe:
@@ -213,9 +224,35 @@ def _check(recipe: Recipe, file: Path) -> None:
         for one in given:
             if one not in known:
                 raise ValueError(_unknown(f"{file}: {where}", one, known))
+    _check_limits(recipe, file)
     _check_sources(recipe, file)
     for texts in _all_texts(recipe):
         _check_reading(texts, file)
+
+
+def _check_limits(recipe: Recipe, file: Path) -> None:
+    """ValueError names a rule that does not exist, or a number that it does not take."""
+    known = {language: [rule.name for rule in RULES[language]] for language in ("zh", "en")}
+    anywhere = [*known, *known["zh"], *known["en"]]
+    for where, given in (
+        ("limits", recipe.limits),
+        *((f"{source.name}: limits", source.limits) for source in recipe.source),
+    ):
+        within = [(f"{where}.{own}", given.get(own, {}), names) for own, names in known.items()]
+        for at, table, names in ((where, given, anywhere), *within):
+            if not isinstance(table, dict):
+                raise ValueError(say(f"{file}: {at} takes a table", f"{file}：{at} 应为表"))
+            for name in table:
+                if name not in names:
+                    raise ValueError(_unknown(f"{file}: {at}", name, names))
+    for source in recipe.source:
+        for language in RULES:
+            try:
+                recipe.rules(source, language)
+            except ValueError as error:
+                raise ValueError(
+                    say(f"{file}: limits: {error}; correct it", f"{file}：limits：{error}；请改正")
+                ) from None
 
 
 def _check_reading(texts: Texts, file: Path) -> None:

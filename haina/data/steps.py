@@ -23,7 +23,7 @@ import zstandard
 from haina.data.clean import clean
 from haina.data.dedup import FINEWEB2, Keys, Scores, scores
 from haina.data.document import Document
-from haina.data.filters import why_dropped
+from haina.data.filters import RULES, Rule, why_dropped
 from haina.data.language import language
 from haina.data.overlap import Evaluation
 from haina.data.private import redact
@@ -108,9 +108,11 @@ class Judge:
             return "no_text"
         if found not in self.recipe.languages or confidence < self.recipe.language_confidence:
             return "language"
-        if not source.rules:
-            return None
-        return why_dropped(document.text, found, without=frozenset(self.recipe.without + source.without))
+        return why_dropped(document.text, found, self._rules.get((source.name, found), ()))
+
+    @cached_property
+    def _rules(self) -> dict[tuple[str, str], tuple[Rule, ...]]:
+        return {(one.name, of): self.recipe.rules(one, of) for one in self.recipe.source for of in RULES}
 
     def _each_text(self, document: Document, change: Any) -> Document:
         """With its text changed, of a conversation every message by itself."""

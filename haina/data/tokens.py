@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -101,11 +101,44 @@ class Tokens:
     def _shards(self) -> list[tuple[np.ndarray, np.ndarray]]:
         return [
             (
-                np.memmap(self.folder / f"tokens-{n:05}.bin", self.about["dtype"], "r"),
-                np.memmap(self.folder / f"learnt-{n:05}.bin", np.uint8, "r"),
+                np.memmap(folder / f"tokens-{n:05}.bin", self.about["dtype"], "r"),
+                np.memmap(folder / f"learnt-{n:05}.bin", np.uint8, "r"),
             )
-            for n in range(self.about["shards"])
+            for folder, shards in self.about.get("joined", [(self.folder, self.about["shards"])])
+            for n in range(shards)
         ]
+
+
+def joined(parts: Sequence[Tokens]) -> Tokens:
+    """Several folders of one vocabulary as one: documents of equal domains are one domain. One folder is itself.
+
+    ValueError: their ids of roles differ.
+    """
+    first, *others = parts
+    if not others:
+        return first
+    for part in others:
+        if any(part.about[key] != first.about[key] for key in ("tokenizer", "dtype", "eos_id", "user_id")):
+            raise ValueError(
+                say(
+                    f"{part.folder}: encoded in another way than {first.folder}; encode both with one vocabulary",
+                    f"{part.folder}：编码方式与 {first.folder} 不同；请用同一词表与对话格式重新编码",
+                )
+            )
+    names = list(dict.fromkeys(name for part in parts for name in part.domains))
+    counts = ("documents", "tokens", "bytes")
+    domains = {n: {c: sum(p.domains.get(n, {}).get(c, 0) for p in parts) for c in counts} for n in names}
+    documents, folders, shards = [], [], 0
+    for part in parts:
+        own = part.documents.copy()
+        own["shard"] += shards
+        own["domain"] = np.array([names.index(name) for name in part.domains], "<u2")[own["domain"]]
+        documents.append(own)
+        folders.append((part.folder, part.about["shards"]))
+        shards += part.about["shards"]
+    origin = " ".join(str(part.about["source"] or "–") for part in parts)
+    about = {**first.about, "domains": domains, "joined": folders, "shards": shards, "source": origin}
+    return Tokens(first.folder, np.concatenate(documents), about)
 
 
 def sha256_of(file: Path) -> str:

@@ -24,7 +24,9 @@ from torch import Tensor, nn
 
 from haina.model.config import ModelConfig
 
-Angles = tuple[Tensor, Tensor]  # cos and sin of every fed token
+Angles = tuple[Tensor, Tensor]  # what each dim of a fed token, and its partner, is multiplied by
+Window = tuple[int, int, Tensor]  # of neighbouring fed tokens: the slots that they see, from … to, and the bias
+QUERIES = 128  # fed tokens that attend at a time on a CPU: their scores stay in its caches
 
 
 class Cache(Protocol):
@@ -59,27 +61,28 @@ class Rope(nn.Module):
 
     def __init__(self, config: ModelConfig):
         super().__init__()
-        R = self.R = config.rotary_dim
+        R, self.R, self.E = config.rotary_dim, config.rotary_dim, config.head_dim
         self.theta = config.rope_theta
         self.exponents = torch.arange(0, R, 2, dtype=torch.float64, device="cpu") / R
 
     def angles(self, at_BT: Tensor) -> Angles:
-        """cos and sin of every fed token, (B, 1, T, R/2) fp32."""
+        """What each dim of a fed token and its partner are multiplied by, (B, 1, T, E) fp32; the rest by 1 and 0."""
         frequency = (self.theta**-self.exponents).to(at_BT.device)
         angle = at_BT[:, None, :, None].double() * frequency
-        return angle.cos().float(), angle.sin().float()
+        cos, sin, rest = angle.cos(), angle.sin(), angle.new_zeros(*angle.shape[:-1], self.E - self.R)
+        return torch.cat([cos, cos, rest + 1], -1).float(), torch.cat([-sin, sin, rest], -1).float()
 
     def rotate(self, x_BHTE: Tensor, angles: Angles) -> Tensor:
         cos, sin = angles
-        a, b, rest = x_BHTE.split([self.R // 2, self.R // 2, x_BHTE.shape[-1] - self.R], -1)
-        return torch.cat([a * cos - b * sin, b * cos + a * sin, rest], -1).type_as(x_BHTE)
+        a, b, rest = x_BHTE.split([self.R // 2, self.R // 2, self.E - self.R], -1)
+        return torch.addcmul(x_BHTE * cos, torch.cat([b, a, rest], -1), sin).type_as(x_BHTE)
 
-    def bias(self, at_BT: Tensor, slot_BT: Tensor, slots: int) -> Tensor:
-        """(B, 1, T, S): may the token at position i see slot j? Yes, i slots back, and itself."""
-        back_B1TS = slot_BT[:, None, :, None] - torch.arange(slots, device=at_BT.device)
-        return (back_B1TS >= 0) & (back_B1TS <= at_BT[:, None, :, None])
+    def bias(self, back_B1TS: Tensor) -> Tensor:
+        """(B, 1, T, S): nothing is added for slots that the token sees, -inf for the others."""
+        return torch.where(back_B1TS.isinf(), -torch.inf, 0.0)
 
     def attend(self, q_BHTE: Tensor, k_BKSE: Tensor, v_BKSE: Tensor, bias: Tensor, grouped: bool) -> Tensor:
+        bias = bias.type_as(q_BHTE)
         return F.scaled_dot_product_attention(q_BHTE, k_BKSE, v_BKSE, attn_mask=bias, enable_gqa=grouped)
 
 
@@ -96,12 +99,9 @@ class Alibi(nn.Module):
     def rotate(self, x_BHTE: Tensor, angles: Angles) -> Tensor:
         return x_BHTE
 
-    def bias(self, at_BT: Tensor, slot_BT: Tensor, slots: int) -> Tensor:
-        """(B, H, T, S): the slope times the distance, -inf for slots that the token may not see."""
-        back_B1TS = slot_BT[:, None, :, None] - torch.arange(slots, device=at_BT.device)
-        seen_B1TS = (back_B1TS >= 0) & (back_B1TS <= at_BT[:, None, :, None])
-        slopes_H11 = torch.tensor(self.slopes, device=at_BT.device)[:, None, None]
-        return torch.where(seen_B1TS, -slopes_H11 * back_B1TS, -torch.inf)
+    def bias(self, back_B1TS: Tensor) -> Tensor:
+        """(B, H, T, S): the slope times the distance, which is infinite for slots that the token does not see."""
+        return back_B1TS * -torch.tensor(self.slopes, device=back_B1TS.device)[:, None, None]
 
     def attend(self, q_BHTE: Tensor, k_BKSE: Tensor, v_BKSE: Tensor, bias: Tensor, grouped: bool) -> Tensor:
         """Scores and softmax in fp32, under autocast too: in bf16 the biases of far neighbours are equal."""
@@ -151,8 +151,8 @@ class Attention(nn.Module):
         )
         q, k = place.rotate(self.q_norm(q)), place.rotate(self.k_norm(k))
         k_BKSE, v_BKSE = place.store(self.layer, k, v)
-        y_BHTE = place.position.attend(q, k_BKSE, v_BKSE, place.bias, self.grouped)
-        return self.o_proj(y_BHTE.transpose(1, 2).flatten(2))
+        y_BTHE = place.attend(q, k_BKSE, v_BKSE, self.grouped)
+        return self.o_proj(y_BTHE.flatten(2))
 
 
 class MLP(nn.Module):
@@ -195,14 +195,33 @@ class Place:
         self.position, self.at_BT, self.cache = position, at_BT, cache
         self.angles = position.angles(at_BT)
         slots = cache.slots if cache else at_BT.shape[1]
-        slot_BT = at_BT if cache else torch.arange(slots, device=at_BT.device)[None]
-        self.bias = position.bias(at_BT, slot_BT, slots)
+        slot_BT = at_BT if cache else torch.arange(slots, device=at_BT.device).expand_as(at_BT)
+        self.together = QUERIES if at_BT.is_cpu else at_BT.shape[1]
+        self.windows: list[Window] = []
+        for at, slot in zip(at_BT.split(self.together, 1), slot_BT.split(self.together, 1), strict=True):
+            first, end = _reach(at, slot) if at_BT.is_cpu else (0, slots)
+            back = slot[:, None, :, None] - torch.arange(first, end, device=at_BT.device)
+            sees = (back >= 0) & (back <= at[:, None, :, None])
+            self.windows.append((first, end, position.bias(torch.where(sees, back, torch.inf))))
 
     def rotate(self, x_BHTE: Tensor) -> Tensor:
         return self.position.rotate(x_BHTE, self.angles)
 
     def store(self, layer: int, k_BKTE: Tensor, v_BKTE: Tensor) -> tuple[Tensor, Tensor]:
         return self.cache.store(layer, k_BKTE, v_BKTE, self.at_BT) if self.cache else (k_BKTE, v_BKTE)
+
+    def attend(self, q_BHTE: Tensor, k_BKSE: Tensor, v_BKSE: Tensor, grouped: bool) -> Tensor:
+        """(B, T, H, E): what each token gathers. Tokens stand together with those beside them, before fewer slots."""
+        y = [
+            self.position.attend(q, k_BKSE[:, :, first:end], v_BKSE[:, :, first:end], bias, grouped)
+            for q, (first, end, bias) in zip(q_BHTE.split(self.together, 2), self.windows, strict=True)
+        ]
+        return torch.cat([y_BHTE.transpose(1, 2) for y_BHTE in y], 1)
+
+
+def _reach(at_BT: Tensor, slot_BT: Tensor) -> tuple[int, int]:
+    """The first slot that any of these tokens sees, and the end. To know it a GPU would have to be waited for."""
+    return max(0, int((slot_BT - at_BT).amin())), int(slot_BT.amax()) + 1
 
 
 class Trunk(nn.Module):

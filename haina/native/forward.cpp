@@ -242,6 +242,7 @@ extern "C" size_t haina_sizeof(int32_t which) {
     constexpr size_t sizes[] = {sizeof(haina_matrix), sizeof(haina_layer),  sizeof(haina_model),
                                 sizeof(haina_cache),  sizeof(haina_inside), sizeof(haina_step),
                                 sizeof(haina_rule),   sizeof(haina_history), sizeof(haina_chosen),
-                                sizeof(haina_low_rank)};
-    return which >= 0 && which < 10 ? sizes[which] : 0;
+                                sizeof(haina_low_rank), sizeof(haina_trie),   sizeof(haina_prior),
+                                sizeof(haina_edge),   sizeof(haina_typed)};
+    return which >= 0 && which < 14 ? sizes[which] : 0;
 }

@@ -36,7 +36,7 @@
 extern "C" {
 #endif
 
-#define HAINA_ABI 7              /* raised whenever a struct or a signature below changes */
+#define HAINA_ABI 8              /* raised whenever a struct or a signature below changes */
 #define HAINA_MAX_PAGE_TOKENS 256
 #define HAINA_PAGE_STEP 16       /* the tokens of a page are a multiple of it */
 #define HAINA_MAX_POSITION 0x3fffffff
@@ -162,7 +162,7 @@ typedef struct haina_step {
 } haina_step;
 
 /* HAINA_ABI of the library, and sizeof of haina_matrix, _layer, _model, _cache, _inside, _step, _rule,
- * _history, _chosen, _low_rank: which = 0 .. 9. */
+ * _history, _chosen, _low_rank, _trie, _prior, _edge, _typed: which = 0 .. 13. */
 HAINA_API int32_t haina_abi(void);
 HAINA_API size_t haina_sizeof(int32_t which);
 
@@ -255,6 +255,72 @@ HAINA_API int haina_minhash(const uint32_t *text, const int64_t *start, int64_t 
 
 /* Union-find: joins left[i] and right[i] for each of `pairs`; every tree hangs from its smallest number. */
 HAINA_API int haina_unite(const int64_t *left, const int64_t *right, int64_t pairs, int64_t *parent);
+
+/* ---- lattice.cpp: words over a graph of typed syllables, by a beam under a word trigram. ---- */
+
+/* A trie of words by their syllables. Node 0 is the root; the children of node i are first[i] .. first[i+1]-1, sorted by
+ * syllable[child]. The words that end at node i are entries entry_start[i] .. entry_start[i+1]-1: entry_word is a word of
+ * this trie, entry_cost what its reading costs (of the user's trie: what the word costs) in 1/12 nat. The characters of
+ * word w are chars[char_start[w]] .. chars[char_start[w+1]-1]; known[w] is its number in the prior, or -1; NULL: w. */
+typedef struct {
+    const uint32_t *first, *entry_start, *entry_word, *char_start;
+    const uint16_t *syllable, *chars;
+    const uint8_t *entry_cost;
+    const int64_t *known;
+} haina_trie;
+
+/* A word trigram that backs off. cost[w]: of a word alone, in 1/12 nat, as are pair_cost and triple_cost; the backoffs
+ * count from -4 nats. Words below `common` have followers: pair_word[pair_start[w] .. pair_start[w+1]-1], sorted.
+ * context [contexts]: the pairs that have followers, sorted; triple_word[triple_start[c] .. triple_start[c+1]-1]. */
+typedef struct {
+    const uint8_t *cost, *backoff, *pair_cost, *context_backoff, *triple_cost;
+    const uint16_t *pair_word, *triple_word;
+    const uint32_t *pair_start, *context, *triple_start;
+    int64_t common, contexts;
+    uint32_t boundary, other;       /* the words that stand for the ends of clauses, and for what is no word */
+} haina_prior;
+
+/* What may have been typed between two nodes: a syllable, or (-1 - word) keys that stay as they are, and count as that
+ * word of the prior for what follows; the price in nats. Behind an open one nothing may follow. */
+typedef struct {
+    int32_t from, syllable;
+    float cost;
+    int32_t open;
+} haina_edge;
+
+/* A word of an answer, between two nodes; word -1: the keys as they are; trie 1: the user's. */
+typedef struct {
+    int32_t from, to, word, trie;
+} haina_typed;
+
+typedef struct haina_lattice haina_lattice;
+
+/* A graph of one node behind words that were said before. All that is pointed to must outlive it. NULL: no memory. */
+HAINA_API haina_lattice *haina_lattice_new(const haina_prior *prior, const haina_trie *trie, const haina_trie *user,
+                                           int32_t width, const uint32_t *context, int32_t words);
+HAINA_API void haina_lattice_free(haina_lattice *lattice);
+
+/* One more node, behind edges from the others; and all but the first `nodes` besides the root taken away. */
+HAINA_API int haina_lattice_add(haina_lattice *lattice, const haina_edge *edge, int32_t edges);
+HAINA_API int haina_lattice_cut(haina_lattice *lattice, int32_t nodes);
+
+/* The best texts up to node `at`, at most `most`: cost in nats [most], their words last to first words [most, at]. */
+HAINA_API int haina_lattice_best(const haina_lattice *lattice, int32_t at, int32_t most, float *costs, int32_t *count,
+                                 haina_typed *words, int32_t *word_count);
+
+/* The likeliest single words from one node to another, behind the best text up to the first: costs in nats and words
+ * [most]. */
+HAINA_API int haina_lattice_words(haina_lattice *lattice, int32_t from, int32_t at, int32_t most, float *costs,
+                                  haina_typed *words, int32_t *count);
+
+/* Nats of each of these words behind those before it. */
+HAINA_API int haina_prior_cost(const haina_prior *prior, const uint32_t *words, int32_t count, float *nats);
+
+/* The likeliest words of a text of n code points. slots [2^bits]: hashes of words, 0 where there is none, slot_word and
+ * cost_of their numbers and nats; a character that is no word costs `unknown` and is UINT32_MAX. words [n]. */
+HAINA_API int haina_segment(const uint32_t *text, int64_t n, const uint64_t *slots, const uint32_t *slot_word,
+                            int32_t bits, const float *cost_of, int32_t longest, float unknown, uint32_t *words,
+                            int64_t *count);
 
 /* ---- The kernels one by one, as forward uses them: for tests and benchmarks. reference.py defines each. ---- */
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 import ctypes
 import functools
 import sys
-from ctypes import POINTER, Structure, c_double, c_float, c_int32, c_int64, c_size_t, c_void_p
+from ctypes import POINTER, Structure, c_double, c_float, c_int32, c_int64, c_size_t, c_uint32, c_void_p
 from enum import IntEnum
 from pathlib import Path
 
 import haina.native
 from haina.wording import say
 
-ABI = 7  # HAINA_ABI of the header that this file repeats
+ABI = 8  # HAINA_ABI of the header that this file repeats
 MAX_TOP = 64  # HAINA_MAX_TOP
 MAX_RANK = 256  # HAINA_MAX_RANK
 
@@ -143,7 +143,42 @@ class CLowRank(Structure):
     _fields_ = (("a", c_void_p), ("b", c_void_p), ("rank", c_int64))
 
 
-STRUCTS = (CMatrix, CLayer, CModel, CCache, CInside, CStep, CRule, CHistory, CChosen, CLowRank)
+class CTrie(Structure):
+    _fields_ = tuple(
+        (name, c_void_p)
+        for name in (
+            *("first", "entry_start", "entry_word", "char_start"),
+            *("syllable", "chars", "entry_cost", "known"),
+        )
+    )
+
+
+class CPrior(Structure):
+    _fields_ = (
+        *(
+            (name, c_void_p)
+            for name in (
+                *("cost", "backoff", "pair_cost", "context_backoff", "triple_cost", "pair_word"),
+                *("triple_word", "pair_start", "context", "triple_start"),
+            )
+        ),
+        *((name, c_int64) for name in ("common", "contexts")),
+        *((name, c_uint32) for name in ("boundary", "other")),
+    )
+
+
+class CEdge(Structure):
+    _fields_ = (("from", c_int32), ("syllable", c_int32), ("cost", c_float), ("open", c_int32))
+
+
+class CTyped(Structure):
+    _fields_ = tuple((name, c_int32) for name in ("from", "to", "word", "trie"))
+
+
+STRUCTS = (
+    *(CMatrix, CLayer, CModel, CCache, CInside, CStep, CRule, CHistory, CChosen, CLowRank),
+    *(CTrie, CPrior, CEdge, CTyped),
+)
 
 
 @functools.cache

@@ -28,7 +28,7 @@ class TrainOptions:
     beta1: float = 0.9  # AdamW
     beta2: float = 0.95
     weight_decay: float = 0.1  # of the matrices inside the blocks
-    schedule: Literal["wsd", "cosine"] = "wsd"
+    schedule: Literal["wsd", "cosine", "constant"] = "wsd"
     warm_up: int = 40  # steps
     flat: float = 0.4  # wsd: the rate is at its peak until this share of the steps
     floor: float = 0.05  # the share of the peak at the end
@@ -108,16 +108,37 @@ class PretrainOptions(LongRunOptions):
         "编码所用的 tokenizer.model；只需给一次，此后训练目录中已有",
         metavar="FILE",
     )
-    size: SizeName = flag(  # noqa: RUF009
-        "m",
+    from_: str | None = flag(
+        None,
+        "begin with the weights, optimiser and place in the text of another run, or of one state of it; what is not "
+        "asked for is as there, but the rates fall from the first step on [RUN or RUN/states/N]",
+        "从另一次训练（或其某个状态）的权重、优化器与语料位置开始；未指定的选项与其相同，但学习率从第一步起下降"
+        "［RUN 或 RUN/states/N］",
+        metavar="RUN",
+    )
+    mix: str = flag(
+        "",
+        "more token or corpus folders, with commas between; FOLDER=3: an epoch shows it three times",
+        "再混入的词元目录或语料目录，以逗号分隔；目录=3 表示每遍历一次展示三遍",
+        metavar="FOLDERS",
+    )
+    weights: str | None = flag(
+        None,
+        "how often an epoch shows a domain, with commas between: chat=3,law=0.5 [default: once]",
+        "每遍历一次各领域展示的遍数，以逗号分隔：chat=3,law=0.5；默认一遍",
+        metavar="DOMAIN=N",
+    )
+    size: SizeName | None = flag(  # noqa: RUF009
+        None,
         "one dial: shape, rates, batch, tokens [default: m]",
         "一个旋钮：结构、学习率、批量、词元数，默认 m",
     )
     out: str = flag("runs/pretrain", *RUN_HELP, metavar="RUN")
     tokens: float | None = flag(
         None,
-        "tokens to see, such as 88e6 [default: the size's, at most 4 times the text]",
-        "训练词元数，如 88e6；默认按规模，且至多为语料的 4 遍",
+        "tokens to see, such as 88e6; of a run that goes on it may be changed while its rates are flat "
+        "[default: the size's, at most 4 times the text; with --from: a tenth of what that run saw]",
+        "训练词元数，如 88e6；学习率下降前，续训时可改；默认按规模，至多为语料的 4 遍；用 --from 时为原训练的十分之一",
         metavar="N",
         least=1,
     )
@@ -142,8 +163,8 @@ class PretrainOptions(LongRunOptions):
     position: Literal["rope", "alibi"] | None = flag(
         None, "how positions are told [default: rope; 13b: alibi]", "位置编码，默认 rope；13b 为 alibi"
     )
-    head: Literal["plain", "normed"] = flag(
-        "plain",
+    head: Literal["plain", "normed"] | None = flag(
+        None,
         "normed: the NormHead of Baichuan 2 [default: plain]",
         "normed 为百川 2 的 NormHead，默认 plain",
     )
@@ -152,10 +173,19 @@ class PretrainOptions(LongRunOptions):
         "for the matrices of the blocks [default: muon; 7b, 13b: adamw]",
         "用于各层矩阵，默认 muon；7b、13b 为 adamw",
     )
-    schedule: Literal["wsd", "cosine"] | None = flag(
+    schedule: Literal["wsd", "cosine", "constant"] | None = flag(
         None,
-        "wsd: flat, then linear to 5 % [default: wsd; 7b, 13b: cosine]",
-        "wsd：先平后线性降至 5%；默认 wsd；7b、13b 为 cosine",
+        "wsd: flat, then linear to 5 %; constant: flat to the end, for --from to go on from "
+        "[default: wsd; 7b, 13b: cosine]",
+        "wsd：先平后线性降至 5%；constant：始终不降，供 --from 接续；默认 wsd；7b、13b 为 cosine",
+    )
+    flat: float | None = flag(
+        None,
+        "wsd: share of the steps before the rates fall [default: 0.4; with --from: 0]",
+        "wsd：学习率下降之前所占步数的比例，默认 0.4；用 --from 时为 0",
+        metavar="SHARE",
+        least=0,
+        most=1,
     )
     matrix_lr: float | None = flag(
         None,
@@ -171,14 +201,14 @@ class PretrainOptions(LongRunOptions):
         metavar="LR",
         least=0,
     )
-    momentum: float = flag(
-        0.95, "of Muon [default: 0.95]", "Muon 的动量，默认 0.95", metavar="M", least=0, most=0.999
+    momentum: float | None = flag(
+        None, "of Muon [default: 0.95]", "Muon 的动量，默认 0.95", metavar="M", least=0, most=0.999
     )
-    beta1: float = flag(
-        0.9, "of AdamW [default: 0.9]", "AdamW 的 β₁，默认 0.9", metavar="B", least=0, most=0.9999
+    beta1: float | None = flag(
+        None, "of AdamW [default: 0.9]", "AdamW 的 β₁，默认 0.9", metavar="B", least=0, most=0.9999
     )
-    beta2: float = flag(
-        0.95, "of AdamW [default: 0.95]", "AdamW 的 β₂，默认 0.95", metavar="B", least=0, most=0.9999
+    beta2: float | None = flag(
+        None, "of AdamW [default: 0.95]", "AdamW 的 β₂，默认 0.95", metavar="B", least=0, most=0.9999
     )
     weight_decay: float | None = flag(
         None,
@@ -188,7 +218,11 @@ class PretrainOptions(LongRunOptions):
         least=0,
     )
     warm_up: int | None = flag(
-        None, "steps [default: 40; 7b, 13b: 2000]", "预热步数，默认 40；7b、13b 为 2000", metavar="N", least=0
+        None,
+        "steps [default: 40; 7b, 13b: 2000; with --from: 0]",
+        "预热步数，默认 40；7b、13b 为 2000；用 --from 时为 0",
+        metavar="N",
+        least=0,
     )
     clip: float | None = flag(
         None,
@@ -197,8 +231,8 @@ class PretrainOptions(LongRunOptions):
         metavar="C",
         least=0.001,
     )
-    z_loss: Literal["logsumexp", "max", "off"] = flag(
-        "logsumexp",
+    z_loss: Literal["logsumexp", "max", "off"] | None = flag(
+        None,
         "keeps logits small: 1e-4·logsumexp² as PaLM, or 2e-4·max² as Baichuan 2 [default: logsumexp]",
         "约束 logits 大小：PaLM 的 1e-4·logsumexp²，或百川 2 的 2e-4·max²；默认 logsumexp",
     )

@@ -44,8 +44,8 @@ class TuneOptions(LongRunOptions):
     )
     lr: float | None = flag(
         None,
-        "peak rate [default: falls with the width of the model; ten times as high with LoRA]",
-        "最高学习率，默认随模型宽度增大而减小，LoRA 为十倍",
+        "peak rate [default: that of a 7B, higher for narrower models; with LoRA ten times that of a 7B]",
+        "最高学习率，默认以 7B 为准，模型越窄越高；LoRA 为 7B 的十倍",
         metavar="LR",
         least=0,
     )

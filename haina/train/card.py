@@ -11,7 +11,9 @@ from typing import Any
 import torch
 
 import haina
+from haina.checkpoint.read_json import read_json_object
 from haina.data.tokens import Tokens
+from haina.options.training import TrainOptions
 from haina.train.log import clock
 from haina.train.plan import Plan
 
@@ -19,7 +21,7 @@ from haina.train.plan import Plan
 def card(folder: Path, plan: Plan, tokens: Tokens, lines: Sequence[Mapping[str, Any]]) -> str:
     """README.md in English and Chinese: the network, the text with its fingerprint, the recipe, the result."""
     c, o, last = plan.config, plan.options, lines[-1]
-    name = folder.resolve().name
+    name, run = folder.resolve().name, read_json_object(folder / "run.json")
     return f"""# {name}
 
 A base model pre-trained with haina {haina.__version__}: it continues text and was not taught to answer.
@@ -33,9 +35,10 @@ feed-forward {c.intermediate_size}, {c.position}, {c.head} head, context {c.max_
 | vocabulary 词表 | {tokens.about["pieces"]:,} pieces, sha256 `{tokens.about["tokenizer"]}` |
 | training 训练 | {o.steps:,} steps, {plan.tokens / 1e6:,.1f} M tokens \
 ({plan.tokens / plan.unique_tokens:.2g} epochs), {plan.flops:.3g} FLOPs |
+| begun from 起点 | {begun(run.get("from"))} |
 | batch 批量 | {o.accumulate} × {o.rows} rows × {o.length} tokens; attention stays inside a document |
 | optimiser 优化器 | {o.optimiser} {o.matrix_lr:g}, adamw {o.other_lr:.3g}, decay {o.weight_decay:g} (cautious), \
-{o.schedule}, warm-up {o.warm_up}, clip {o.clip:g}, seed {o.seed}, {o.precision} |
+{rates(o)}, warm-up {o.warm_up}, clip {o.clip:g}, seed {o.seed}, {o.precision} |
 | time 用时 | {clock(last["seconds"])}, {clock(last["cpu_s"])} of CPU time; {machine()} |
 | energy 能耗 | not measured 未测量 |
 
@@ -55,9 +58,28 @@ Of this size a model writes fluent text of the kinds above and knows few facts; 
 ## Repeat it 重新训练
 `run.json` beside this folder's run holds every number. 全部参数见训练目录中的 `run.json`。
 ```
-haina train pretrain TOKENS --size {plan.size} --seed {o.seed}
+haina train pretrain TOKENS --tokenizer tokenizer.model {again(plan, run)}
 ```
 """
+
+
+def begun(origin: Mapping[str, Any] | None) -> str:
+    """The run and the state with which this one began."""
+    if origin is None:
+        return "random weights 随机权重"
+    return f"{origin['run']}, step {origin['step']:,}, {origin['tokens'] / 1e6:,.1f} M tokens, `{origin['state'][:16]}`"
+
+
+def rates(o: TrainOptions) -> str:
+    return f"wsd (flat to {o.flat:g}, then to {o.floor:g})" if o.schedule == "wsd" else o.schedule
+
+
+def again(plan: Plan, run: Mapping[str, Any]) -> str:
+    """Flags that begin such a run; run.json has the rest."""
+    o, origin = plan.options, run.get("from")
+    first = f"--from {origin['run']}/states/{origin['step']:08}" if origin else f"--size {plan.size}"
+    batch = o.rows * o.accumulate * o.length
+    return f"{first} --tokens {plan.tokens} --batch {batch} --length {o.length} --schedule {o.schedule} --seed {o.seed}"
 
 
 def domains(tokens: Tokens, valid: Mapping[str, Mapping[str, float]]) -> str:

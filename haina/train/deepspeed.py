@@ -18,6 +18,12 @@ from haina.train.plan import SIZES
 from haina.wording import say
 
 OPTIMISERS = {name: "adamw" for name in ("adam", "adamw", "fusedadam", "deepspeedcpuadam")} | {"muon": "muon"}
+# The rates after the warm-up: flat, falling in a line, half a wave.
+SCHEDULES: dict[str, dict[str, Any]] = {
+    "WarmupLR": {"schedule": "constant"},
+    "WarmupDecayLR": {"schedule": "wsd", "flat": 0.0},
+    "WarmupCosineLR": {"schedule": "cosine"},
+}
 # What it says, as options.
 TAKEN: dict[str, Callable[[Any], dict[str, Any]]] = {
     "optimizer.type": lambda name: {"optimiser": OPTIMISERS[name.lower()]},
@@ -25,7 +31,7 @@ TAKEN: dict[str, Callable[[Any], dict[str, Any]]] = {
     "optimizer.params.betas": lambda betas: {"beta1": betas[0] + 0.0, "beta2": betas[1] + 0.0},
     "optimizer.params.momentum": lambda momentum: {"momentum": momentum + 0.0},
     "optimizer.params.weight_decay": lambda decay: {"weight_decay": decay + 0.0},
-    "scheduler.type": lambda name: {"schedule": "cosine"} if name == "WarmupCosineLR" else {},
+    "scheduler.type": SCHEDULES.__getitem__,
     "scheduler.params.warmup_num_steps": lambda steps: {"warm_up": int(steps)},
     "gradient_clipping": lambda norm: {"clip": norm + 0.0},
     "bf16.enabled": lambda on: {"precision": "bf16" if on else "fp32"},
@@ -92,8 +98,9 @@ def _option(name: str, value: Any, file: Path) -> dict[str, Any]:
     except (AttributeError, IndexError, KeyError, TypeError, ValueError):
         raise ValueError(
             say(
-                f"{file}: {name} {value!r} cannot be followed; take bf16, AdamW or Muon, and numbers where they belong",
-                f"{file}：无法采用 {name} {value!r}；请用 bf16、AdamW 或 Muon，数值项须为数",
+                f"{file}: {name} {value!r} cannot be followed; take bf16, AdamW or Muon, a Warmup…LR, "
+                "and numbers where they belong",
+                f"{file}：无法采用 {name} {value!r}；请用 bf16、AdamW 或 Muon、Warmup…LR，数值项须为数",
             )
         ) from None
 
@@ -104,7 +111,7 @@ def _batch(said: Mapping[str, Any], asked: PretrainOptions, processes: int) -> d
     if rows is None and "train_micro_batch_size_per_gpu" in said:
         parts = said.get("gradient_accumulation_steps", 1) * (processes // asked.tensor_parallel)
         rows = said["train_micro_batch_size_per_gpu"] * parts
-    return {} if rows is None else {"batch": rows * (asked.length or SIZES[asked.size].length)}
+    return {} if rows is None else {"batch": rows * (asked.length or SIZES[asked.size or "m"].length)}
 
 
 def _replicas(said: Mapping[str, Any], asked: PretrainOptions, processes: int) -> dict[str, int]:

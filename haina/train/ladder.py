@@ -168,6 +168,15 @@ def climb(text: Path, folder: Path, sizes: Mapping[str, Size]) -> list[Rung]:
                 tokenizer=str(folder / "tokenizer.model"), out=str(folder / name), length=size.length
             )
             job = prepare(text, asked, size=size)
+            epochs = job.plan.tokens / job.plan.unique_tokens
+            if epochs > 1.01:
+                print(
+                    say(
+                        f"note: {name} sees the text {epochs:.1f} times; the law is one of fresh text, give more",
+                        f"注意：{name} 会将语料遍历 {epochs:.1f} 遍；缩放律以不重复的语料为前提，请增加语料",
+                    ),
+                    flush=True,
+                )
             if run(job) is None:
                 break
             last = read_log(folder / name / "log.jsonl")[-1]

@@ -20,7 +20,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -45,6 +45,8 @@ from haina.wording import say
 
 # Options that may differ from one session of a run to the next: they do not change its numbers.
 OF_A_SESSION = {"stop_after", "log_every", "valid_every", "save_every", "keep", "compile", "recompute"}
+# What makes the rates: they may change for the steps to come.
+OF_THE_SCHEDULE = {"steps", "schedule", "warm_up", "flat", "floor"}
 PATIENCE = 8  # steps in a row that change nothing, before the run goes back to its last state
 MOST_ROLLBACKS = 5
 
@@ -69,7 +71,8 @@ class Task:
 
     about: what tells this run from another, kept in run.json. watch: called with (decoder, steps done) after each
     validation, by all processes of its world. weigh: how much a part of a batch counts; by default its learned
-    tokens. also: names of the numbers that the objective tells after the nats.
+    tokens. also: names of the numbers that the objective tells after the nats. begin: called once with (decoder,
+    optimisers) when a run has no state yet; what it leaves in them and gives is the first.
     """
 
     decoder: Decoder
@@ -81,6 +84,7 @@ class Task:
     weigh: Callable[[Any], float] = lambda batch: float((batch.targets_BT != IGNORED).sum())
     also: Sequence[str] = ()
     world: World = ALONE
+    begin: Callable[[Decoder, Sequence[torch.optim.Optimizer]], Progress] = lambda decoder, both: Progress()
 
 
 def train(task: Task, options: TrainOptions, folder: Path, *, pace: Pace | None = None) -> bool:
@@ -130,7 +134,7 @@ class Trainer:
         """The newest state, or the weights as they are, which become the first."""
         now = self.states.load(self.task.decoder, self.optimisers)
         if now is None:
-            now = Progress()
+            now = self.task.begin(self.task.decoder, self.optimisers)
             self.save(now)
         return now
 
@@ -240,12 +244,14 @@ def score(task: Task, held: Held, loss_of: Objective) -> dict[str, float]:
 
 
 def keep_options(options: TrainOptions, about: Mapping[str, Any], folder: Path) -> None:
-    """Write run.json. ValueError if the run goes on from a state that other options made."""
+    """Write run.json. ValueError if the run goes on from a state that other options would not have made."""
     file, now = folder / "run.json", {**asdict(options), **about}
-    if (folder / "states").exists() and file.exists():
+    if States(folder / "states", 1).found() and file.exists():
         before = {**asdict(TrainOptions()), **read_json_object(file)}  # an old run lacks the newest fields
-        changed = (name for name in now if name not in OF_A_SESSION and before.get(name) != now[name])
-        if name := next(changed, None):
+        changed = [name for name in now if name not in OF_A_SESSION and before.get(name) != now[name]]
+        if set(changed) <= OF_THE_SCHEDULE and same_rates(before, options, folder):
+            changed = []
+        if name := next(iter(changed), None):
             raise ValueError(
                 say(
                     f"{file}: the run was begun with {name} = {before.get(name)}, not {now[name]}; "
@@ -255,6 +261,14 @@ def keep_options(options: TrainOptions, about: Mapping[str, Any], folder: Path) 
                 )
             )
     replace_file(file, json.dumps(now, indent=1, ensure_ascii=False) + "\n")
+
+
+def same_rates(before: Mapping[str, Any], options: TrainOptions, folder: Path) -> bool:
+    """Whether every step that is done had the rate that `options` give it, and is one of theirs."""
+    old = TrainOptions(**{each.name: before[each.name] for each in fields(TrainOptions)})
+    done = max((int(state.name) for state in (folder / "states").glob("[0-9]" * 8)), default=0)
+    rates = (schedule(step, old) == schedule(step, options) for step in range(done))
+    return done <= options.steps and all(rates)
 
 
 def keep_freed_memory() -> None:

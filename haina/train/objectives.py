@@ -75,7 +75,7 @@ class _CrossEntropy(torch.autograd.Function):
             logits_CV = _product(x_CD, rows_VD.T, room_CV[: len(x_CD)])
             keep_C, picked_C1 = target_C != IGNORED, target_C.clamp(min=0)[:, None]
             right_C = logits_CV.gather(-1, picked_C1)[:, 0]
-            largest_C1, largest_at_C1 = logits_CV.max(-1, keepdim=True)
+            largest_C1 = logits_CV.amax(-1, keepdim=True)
             p_CV = logits_CV.sub_(largest_C1).exp_()
             sum_C1 = p_CV.sum(-1, keepdim=True)
             log_sum_C1 = sum_C1.log() + largest_C1
@@ -87,9 +87,9 @@ class _CrossEntropy(torch.autograd.Function):
                 share_C1 = (keep_C / learned)[:, None]
                 z_slope_C1 = 2 * z_loss * z_C1 * share_C1
                 p_CV.mul_((share_C1 if of_max else share_C1 + z_slope_C1) / sum_C1)
-                p_CV.scatter_add_(-1, picked_C1, -share_C1)
                 if of_max:
-                    p_CV.scatter_add_(-1, largest_at_C1, z_slope_C1)
+                    p_CV.scatter_add_(-1, p_CV.argmax(-1, keepdim=True), z_slope_C1)
+                p_CV.scatter_add_(-1, picked_C1, -share_C1)
                 _product(p_CV, rows_VD, dx_ND[at : at + CHUNK])
                 if drows_VD is not None:
                     drows_VD.addmm_(p_CV.T, x_CD.float())
@@ -100,7 +100,7 @@ class _CrossEntropy(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, _: Tensor, slope: Tensor) -> tuple[Tensor | None, ...]:
         dx_ND, drows_VD = ctx.saved_tensors
-        return dx_ND * slope, None if drows_VD is None else drows_VD * slope, None, None, None
+        return dx_ND.mul_(slope), None if drows_VD is None else drows_VD.mul_(slope), None, None, None
 
 
 def _product(a: Tensor, b: Tensor, out: Tensor) -> Tensor:

@@ -139,7 +139,7 @@ def set_rates(both: Sequence[torch.optim.Optimizer], share: float) -> None:
 def schedule(step: int, options: TrainOptions) -> float:
     """The share of the peak rate at `step`: linear warm-up, then by name.
 
-    wsd: flat until `flat` of the run, then linear to `floor`. cosine: half a wave down to `floor`.
+    wsd: flat until `flat` of the run, then linear to `floor`. cosine: half a wave down to `floor`. constant: flat.
     """
     if step < options.warm_up:
         return (step + 1) / options.warm_up
@@ -147,7 +147,7 @@ def schedule(step: int, options: TrainOptions) -> float:
     start = (
         options.warm_up if options.schedule == "cosine" else max(options.warm_up, int(options.flat * steps))
     )
-    if step < start:
+    if step < start or options.schedule == "constant":
         return 1.0
     done = (step - start) / max(1, steps - start)
     fallen = (1 - math.cos(math.pi * done)) / 2 if options.schedule == "cosine" else done

@@ -6,27 +6,28 @@ loop (train/loop.py) is given and publishes the result. It does not know termina
 
 from __future__ import annotations
 
-import hashlib
+import shutil
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
 
 from haina.checkpoint.checkpoint import save
+from haina.checkpoint.manifest import Manifest
 from haina.checkpoint.new_folder import require_room
 from haina.checkpoint.raw import Raw
-from haina.checkpoint.read_json import read_json_object
 from haina.data.pack import Samples
 from haina.data.tokens import Tokens
-from haina.model.cache import PlainCache
 from haina.model.config import ModelConfig
 from haina.model.decoder import Decoder
 from haina.options.training import PretrainOptions, TrainOptions
 from haina.text.tokenizer import Tokenizer
+from haina.train import branch
+from haina.train.branch import Begin, Later, Parent, as_there, falling, parent, run_of
 from haina.train.card import card
 from haina.train.curves import curve
 from haina.train.distributed import ALONE, World
@@ -46,8 +47,10 @@ from haina.train.plan import (
     shape,
     state_bytes,
 )  # fmt: skip
-from haina.train.sharding import own_heads, spread, whole_weights
-from haina.train.text import held_batches, held_out, learned_tokens, own_tokenizer, own_tokens
+from haina.train.sharding import spread, whole_weights
+from haina.train.state import Progress, States
+from haina.train.text import Text, held_batches, own_text, own_tokenizer
+from haina.train.watch import Watch
 from haina.wording import say
 
 PART_TOKENS = {"cpu": 4096, "cuda": 32768, "mps": 8192}  # of one part of a batch
@@ -55,7 +58,6 @@ FEWEST_STEPS = 256  # little text is shown in smaller batches
 SAVE_S = 300.0
 LONGEST_TRY_S = 20.0  # of a step that is only measured
 Device = Literal["cpu", "cuda", "mps"]
-SAMPLE = (12, 32)  # tokens of held-out text, and of what the model makes of them
 
 
 @dataclass(frozen=True)
@@ -84,33 +86,48 @@ def prepare(
 
     ValueError names what is amiss: no such folder, another vocabulary, too little text, memory or disk.
     """
-    size = size or SIZES[asked.size]
     folder, device = Path(asked.out), chosen_device(asked.device)
-    world.from_first(lambda: own_tokens(source, folder, own_tokenizer(folder, asked.tokenizer)) and None)
-    tokenizer = own_tokenizer(folder, None)
-    tokens = own_tokens(source, folder, tokenizer)
-    training, held = held_out(tokens)
-    before = read_json_object(folder / "run.json") if (folder / "states").exists() else {}
+    before = run_of(folder) if States(folder / "states", 1).found() else {}
+    origin = world.from_first(lambda: parent_of(asked, before))
+    if before:
+        asked = as_there(asked, before, folder)
+    elif origin:
+        asked = falling(asked, origin)
+    size = size or SIZES[asked.size or "m"]
+    file = asked.tokenizer or (str(origin.file("tokenizer.model")) if origin else None)
+    opened = partial(own_text, source, asked.mix, asked.weights or "", folder)
+    world.from_first(
+        lambda: opened(own_tokenizer(folder, file)) and None
+    )  # which may encode it, and checks it
+    text = opened(tokenizer := own_tokenizer(folder, None), verify=False)
     readers = before.get("readers", world.readers)  # later sessions cut the batch as the first one did
     config, options, notes = world.from_first(
-        lambda: settle(asked, size, tokenizer, training, device, before, readers)
+        lambda: settle(asked, size, tokenizer, text, device, before, origin, readers)
     )
+    same_text = origin is not None and origin.shows(text.sha256, options)
+    about = before.get("from") or (origin.about(same_text=same_text) if origin else None)
     need, have = memory_bytes(config, options, world.shares), world.from_first(lambda: available(device))
     fits = have is None or need <= have or bool(before)
     task = Task(
         first_decoder(config, options, device, world, fits=fits),
-        shown := Samples(training, options.length, seed=options.seed),
-        {name: held_batches(part, options) for name, part in held.items()},
-        next_token_with(asked.z_loss),
+        shown := Later(
+            Samples(text.training, options.length, mixture=text.mixture, seed=options.seed),
+            about["rows"] if about else 0,
+        ),
+        {name: held_batches(part, options) for name, part in text.held.items()},
+        next_token_with(asked.z_loss or "logsumexp"),
         about={
-            "size": asked.size,
+            "size": asked.size or "m",
             "config": config.to_hf(),
-            "z_loss": asked.z_loss,
-            "tokens": hashlib.sha256((tokens.folder / "tokens.json").read_bytes()).hexdigest(),
+            "z_loss": asked.z_loss or "logsumexp",
+            "tokens": text.sha256,
+            "weights": asked.weights or None,
             "readers": readers,
+            "from": about,
         },
-        watch=Watch(folder, tokenizer, held, world),
+        watch=Watch(folder, tokenizer, text.held, world),
         world=world,
+        begin=Begin(origin, recent=same_text) if origin else from_nothing,
     )
     dtype = torch.bfloat16 if options.precision == "bf16" else torch.float32
     peak = world.from_first(lambda: matmul_peak(device, dtype))
@@ -121,9 +138,40 @@ def prepare(
         options = replace(options, save_every=max(1, min(options.steps, round(SAVE_S / per_step))))
     disk = (options.keep + 1) * state_bytes(config, options.optimiser) + 2 * config.parameters
     plan = Plan(
-        asked.size, config, options, int(learned_tokens(training)), speed, need, have, disk, fits, notes
+        asked.size or "m",
+        config,
+        options,
+        int(text.learned_tokens),
+        speed,
+        need,
+        have,
+        disk,
+        fits,
+        notes,
     )
-    return Pretraining(folder, tokens, tokenizer, task, options, plan, pace)
+    return Pretraining(folder, text.whole, tokenizer, task, options, plan, pace)
+
+
+def parent_of(asked: PretrainOptions, before: Mapping[str, Any]) -> Parent | None:
+    """The state that a new run begins with, if it is another run's. before: of the run, if it was begun already.
+
+    ValueError: it was begun otherwise.
+    """
+    if asked.from_ is None or not before:
+        return parent(Path(asked.from_)) if asked.from_ else None
+    if before.get("from") is None:
+        raise ValueError(
+            say(
+                f"{asked.out}: this run was begun without --from; choose another --out",
+                f"{asked.out}：此次训练开始时没有 --from；请换一个 --out",
+            )
+        )
+    return None
+
+
+def from_nothing(decoder: Decoder, optimisers: object) -> Progress:
+    """The first weights, as they were drawn."""
+    return Progress()
 
 
 def first_decoder(
@@ -150,9 +198,17 @@ def run(job: Pretraining) -> Path | None:
     if not train(job.task, job.options, job.folder, pace=job.pace):
         return None
     place = job.folder / "model"
-    if not (place / "manifest.json").exists():
+    if job.task.world.from_first(lambda: wanted(place, job.options.steps)):
         publish(job, place)
     return place
+
+
+def wanted(place: Path, steps: int) -> bool:
+    """Whether a model is still to be written; one of a run that was made longer since is removed."""
+    manifest = Manifest.read(place)
+    if manifest is not None and manifest.source.get("steps", steps) != steps:
+        shutil.rmtree(place)
+    return not place.exists()
 
 
 def publish(job: Pretraining, place: Path) -> None:
@@ -175,6 +231,7 @@ def publish(job: Pretraining, place: Path) -> None:
         source={
             "name": job.folder.resolve().name,
             "made": "haina train pretrain",
+            "steps": job.options.steps,
             "tokens": job.task.about["tokens"],
             "by_character": encoding["by_character"],
         },
@@ -186,19 +243,21 @@ def settle(
     asked: PretrainOptions,
     size: Size,
     tokenizer: Tokenizer,
-    tokens: Tokens,
+    text: Text,
     device: Device,
     before: dict[str, Any],
+    origin: Parent | None,
     readers: int = 1,
 ) -> tuple[ModelConfig, TrainOptions, tuple[str, ...]]:
     """What was asked, filled up by the size: the network, the numbers of the loop, and what a person should know.
 
-    readers: processes among which the parts of a batch are shared; each gets as many.
+    before: run.json of the run, if it was begun already. readers: processes among which the parts of a batch are
+    shared; each gets as many.
     """
     length = asked.length or size.length
-    position = asked.position or ("alibi" if asked.size == "13b" else "rope")
-    config = shape(size, tokenizer.size, length=length, position=position, head=asked.head)
-    unique = learned_tokens(tokens)
+    run = before or (origin.run if origin else {})
+    config = network(asked, size, tokenizer, length, run)
+    unique = text.learned_tokens
     total = asked.tokens or min(size.tokens, EPOCHS * unique)
     rows = asked.rows or max(1, PART_TOKENS[device] // length)
     batch = asked.batch or min(size.batch, max(total / FEWEST_STEPS, length))
@@ -207,7 +266,7 @@ def settle(
     steps = max(1, round(total / (rows * accumulate * length)))
     bf16 = asked.precision == "bf16" if asked.precision != "auto" else faster_in_bf16(device, before)
     optimiser = asked.optimiser or size.optimiser
-    matrix_lr = asked.matrix_lr or size.matrix_lr
+    plain = TrainOptions()
     options = TrainOptions(
         steps=steps,
         stop_after=asked.stop_after,
@@ -215,13 +274,14 @@ def settle(
         accumulate=accumulate,
         length=length,
         optimiser=optimiser,
-        matrix_lr=matrix_lr,
-        other_lr=asked.other_lr or size.other_lr,
-        momentum=asked.momentum,
-        beta1=asked.beta1,
-        beta2=asked.beta2,
-        weight_decay=0.1 if asked.weight_decay is None else asked.weight_decay,
+        matrix_lr=given(asked.matrix_lr, size.matrix_lr),
+        other_lr=given(asked.other_lr, size.other_lr),
+        momentum=given(asked.momentum, plain.momentum),
+        beta1=given(asked.beta1, plain.beta1),
+        beta2=given(asked.beta2, plain.beta2),
+        weight_decay=given(asked.weight_decay, plain.weight_decay),
         schedule=asked.schedule or size.schedule,
+        flat=given(asked.flat, plain.flat),
         warm_up=min(size.warm_up, steps // 10) if asked.warm_up is None else asked.warm_up,
         clip=asked.clip or size.clip,
         seed=asked.seed or 0,
@@ -233,7 +293,25 @@ def settle(
         save_every=asked.save_every or 100,
         keep=asked.keep,
     )
+    if origin:
+        return config, options, tuple(branch.remarks(origin, asked))
     return config, options, remarks(asked, size, tokenizer, unique, total)
+
+
+def given(asked: float | None, otherwise: float) -> float:
+    """What was asked, 0 included."""
+    return otherwise if asked is None else asked
+
+
+def network(
+    asked: PretrainOptions, size: Size, tokenizer: Tokenizer, length: int, run: Mapping[str, Any]
+) -> ModelConfig:
+    """Of the size, or of the run that is gone on from, perhaps in longer rows."""
+    if run:
+        config = ModelConfig.from_hf(run["config"])
+        return replace(config, max_position_embeddings=max(length, config.max_position_embeddings))
+    position = asked.position or ("alibi" if asked.size == "13b" else "rope")
+    return shape(size, tokenizer.size, length=length, position=position, head=asked.head or "plain")
 
 
 def remarks(
@@ -264,41 +342,6 @@ def remarks(
             )
         )
     return tuple(found)
-
-
-class Watch:
-    """After each validation: what the model makes of the beginning of a held-out text, and the curve so far."""
-
-    def __init__(self, folder: Path, tokenizer: Tokenizer, held: dict[str, Tokens], world: World = ALONE):
-        self.folder, self.tokenizer, self.world = folder, tokenizer, world
-        given, self.more = SAMPLE
-        self.starts = {name: part.piece(0, 0, given)[0] for name, part in held.items()}
-
-    def __call__(self, decoder: Decoder, step: int) -> None:
-        told = [f"# {step}"]
-        for name, start in self.starts.items():
-            shown, made = start.tolist(), greedy(decoder, start, self.more)
-            told.append(f"**{name}** {self.tokenizer.decode(shown)}‖{self.tokenizer.decode(made)}")
-        if not self.world.first:
-            return
-        (self.folder / "samples").mkdir(exist_ok=True)
-        (self.folder / "samples" / f"{step:08}.md").write_text("\n\n".join(told) + "\n", "utf-8")
-        lines = read_log(self.folder / "log.jsonl")
-        (self.folder / "curves.png").write_bytes(curve(lines))
-
-
-@torch.no_grad()
-def greedy(decoder: Decoder, start: np.ndarray, more: int) -> list[int]:
-    """The likeliest next token, `more` times after the ids of `start`."""
-    device = next(decoder.parameters()).device
-    cache = PlainCache(own_heads(decoder), rows=1, capacity=len(start) + more, device=str(device))
-    fed, made = torch.from_numpy(start.astype(np.int64)).to(device)[None], []
-    at = torch.arange(fed.shape[1], device=device)[None]
-    for _ in range(more):
-        fed = decoder(fed, at, cache.reach(at))[:, -1:].argmax(-1)
-        at = at[:, -1:] + 1
-        made.append(int(fed))
-    return made
 
 
 def try_speed(task: Task, shown: Shown, options: TrainOptions, pace: Pace, device: str) -> float:

@@ -7,10 +7,11 @@ know networks.
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import shutil
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import numpy as np
 from haina.data.encode import Encoding, write
 from haina.data.pack import Samples
 from haina.data.read import rows as read_rows
-from haina.data.tokens import Tokens
+from haina.data.tokens import Tokens, joined
 from haina.options.training import TrainOptions
 from haina.text.tokenizer import Tokenizer
 from haina.train.loop import Held
@@ -48,14 +49,90 @@ def own_tokenizer(folder: Path, file: str | None) -> Tokenizer:
         )
     if not own.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(str(file), own)
+        part = own.with_suffix(".new")
+        shutil.copyfile(str(file), part)
+        os.replace(part, own)
     return found
 
 
-def own_tokens(source: Path, folder: Path, tokenizer: Tokenizer) -> Tokens:
-    """The token folder, or that of a corpus, encoded into the run. ValueError: it is neither."""
+@dataclass(frozen=True)
+class Text:
+    """What a run is shown. whole: all its folders as one; of them `held`, by domain, is never trained on.
+
+    mixture: domain → how often an epoch shows it, where that is not once. sha256: tells this text from another.
+    """
+
+    whole: Tokens
+    training: Tokens
+    held: Mapping[str, Tokens]
+    mixture: Mapping[str, float]
+    sha256: str
+
+    @property
+    def learned_tokens(self) -> float:
+        """Of one epoch."""
+        often = np.array([self.mixture.get(name, 1.0) for name in self.training.domains])
+        documents = self.training.documents
+        return float((documents["length"] * documents["weight"] * often[documents["domain"]]).sum())
+
+
+def own_text(
+    source: Path, mix: str, weights: str, folder: Path, tokenizer: Tokenizer, *, verify: bool = True
+) -> Text:
+    """The folders, opened or encoded into the run. mix: FOLDER or FOLDER=WEIGHT, weights: DOMAIN=WEIGHT, with commas
+    between. In each folder the same documents are held out as if it were alone. verify: by their sha256.
+
+    ValueError: no such folder or domain, another vocabulary, or a weight that is none.
+    """
+    texts = [(str(source), 1.0), *times(mix, "--mix")]
+    places = [folder / ("tokens" if number == 0 else f"tokens-{number}") for number in range(len(texts))]
+    opened = [
+        own_tokens(Path(text), place, tokenizer, verify=verify)
+        for (text, _), place in zip(texts, places, strict=True)
+    ]
+    apart = [held_out(reweighed(tokens, often)) for tokens, (_, often) in zip(opened, texts, strict=True)]
+    names = dict.fromkeys(name for _, held in apart for name in held)
+    held = {name: joined([held[name] for _, held in apart if name in held]) for name in names}
+    wires = [(tokens.folder / "tokens.json").read_bytes() for tokens in opened]
+    wires += [f" {often:g}".encode() for _, often in texts[1:]] + [weights.encode()]
+    digest = hashlib.sha256(b"".join(wires)).hexdigest()
+    training = joined([training for training, _ in apart])
+    return Text(joined(opened), training, held, dict(times(weights, "--weights")), digest)
+
+
+def times(asked: str, flag: str) -> list[tuple[str, float]]:
+    """NAME=3 or NAME, with commas between, as names with numbers. ValueError: a number that is none."""
+    found = []
+    for part in filter(None, asked.split(",")):
+        name, _, number = part.rpartition("=") if "=" in part else (part, "", "1")
+        try:
+            often = float(number)
+        except ValueError:
+            often = math.nan
+        if not 0 <= often < 1000:
+            raise ValueError(
+                say(
+                    f"{flag} {part}: a number from 0 to 1000 is to follow the =, as in {name or 'NAME'}=3",
+                    f"{flag} {part}：等号后应为 0 到 1000 之间的数，如 {name or '名称'}=3",
+                )
+            )
+        found.append((name, often))
+    return found
+
+
+def reweighed(tokens: Tokens, often: float) -> Tokens:
+    """Every document is shown so often for each time that it was."""
+    if often == 1.0:
+        return tokens
+    documents = tokens.documents.copy()
+    documents["weight"] *= often
+    return replace(tokens, documents=documents)
+
+
+def own_tokens(source: Path, own: Path, tokenizer: Tokenizer, *, verify: bool = True) -> Tokens:
+    """The token folder, or that of a corpus, encoded into `own`. ValueError: it is neither."""
     if (source / "tokens.json").exists():
-        return Tokens.open(source, tokenizer=tokenizer)
+        return Tokens.open(source, tokenizer=tokenizer, verify=verify)
     files = sorted((source / "documents").glob("*.jsonl*"))
     if not files:
         raise ValueError(
@@ -66,16 +143,16 @@ def own_tokens(source: Path, folder: Path, tokenizer: Tokenizer) -> Tokens:
                 "请用 haina data build 制作",
             )
         )
-    own, state = folder / "tokens", "".join(f"{f.name} {f.stat().st_size}\n" for f in files)
+    state = "".join(f"{f.name} {f.stat().st_size}\n" for f in files)
     manifest = source / "manifest.json"
     wire = manifest.read_bytes() if manifest.exists() else state.encode()
     origin = hashlib.sha256(wire).hexdigest()
     if (own / "tokens.json").exists():
-        made = Tokens.open(own, tokenizer=tokenizer)
+        made = Tokens.open(own, tokenizer=tokenizer, verify=verify)
         if made.about["source"] == origin:
             return made
     print(say(f"{source}: encoding …", f"{source}：正在编码……"), flush=True)
-    encoding = Encoding(str(folder / "tokenizer.model"))
+    encoding = Encoding(str(own.parent / "tokenizer.model"))
     return write(_documents(files), own, encoding, workers=os.cpu_count() or 1, source=origin)
 
 
@@ -100,7 +177,7 @@ def held_out(tokens: Tokens) -> tuple[Tokens, dict[str, Tokens]]:
         for number, name in enumerate(names)
     }
     training = replace(tokens, documents=documents[~held])
-    if learned_tokens(training) < 1:
+    if not (training.documents["weight"] > 0).any():
         raise ValueError(
             say(
                 f"{tokens.folder}: too little text to train on; add documents",
@@ -108,11 +185,6 @@ def held_out(tokens: Tokens) -> tuple[Tokens, dict[str, Tokens]]:
             )
         )
     return training, {name: part for name, part in parts.items() if len(part.documents)}
-
-
-def learned_tokens(tokens: Tokens) -> float:
-    """Tokens of one epoch, by the weights of the documents."""
-    return float((tokens.documents["length"] * tokens.documents["weight"].astype(np.float64)).sum())
 
 
 def held_batches(tokens: Tokens, options: TrainOptions) -> Held:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from haina.data.filters import RULES, why_dropped
+from haina.data.filters import RULES, rules_of, why_dropped
 from haina.data.read import rows
 
 RANDOM = random.Random(7)
@@ -93,7 +93,7 @@ def test_repeated_ngrams(language: str, text: str, size: int) -> None:
     others = frozenset(f"repeated_{n}_grams" for n in range(5, 11) if n != size)
     half = text[: len(text) // 2].replace("\n", " ")
     twice = text + " " + half
-    assert why_dropped(twice, language, without=others) == f"repeated_{size}_grams"
+    assert why_dropped(twice, language, rules_of(language, others, {})) == f"repeated_{size}_grams"
     assert why_dropped(text, language) is None
 
 
@@ -105,7 +105,16 @@ def test_every_rule_has_a_text() -> None:
 
 def test_a_rule_can_be_left_out() -> None:
     text = BREAKS["en", "curly_bracket"]
-    assert why_dropped(text, "en", without=frozenset({"curly_bracket"})) is None
+    assert why_dropped(text, "en", rules_of("en", {"curly_bracket"}, {})) is None
+
+
+def test_a_rule_can_have_other_numbers() -> None:
+    assert why_dropped(zh(20), "zh", rules_of("zh", (), {"too_short": 20})) is None
+    assert why_dropped(GOOD_ZH, "zh", rules_of("zh", (), {"too_short": 2000})) == "too_short"
+    brackets = BREAKS["en", "curly_bracket"]
+    assert why_dropped(brackets, "en", rules_of("en", (), {"curly_bracket": 1})) is None
+    long_words = BREAKS["en", "word_length"]
+    assert why_dropped(long_words, "en", rules_of("en", (), {"word_length": [3, 15]})) != "word_length"
 
 
 def test_other_languages_have_no_rules() -> None:

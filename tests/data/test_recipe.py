@@ -27,6 +27,13 @@ SOURCE = '[[source]]\nname = "a"\npath = "*.txt"\nlicence = "MIT"\n'
         (SOURCE.replace('licence = "MIT"', ""), "a: licence: none is given"),
         ('[[source]]\nname = "a"\nlicence = "MIT"\n', "path is missing"),
         ('languages = ["fr"]\n' + SOURCE, "there is no fr"),
+        (SOURCE + "limits.to_short = 9\n", "a: limits: there is no to_short; did you mean too_short?"),
+        (SOURCE + "limits.zh.lorem_ipsum = 9\n", "a: limits.zh: there is no lorem_ipsum"),
+        (SOURCE + "limits.zh = 3\n", "a: limits.zh takes a table"),
+        ('limits.too_short = "9"\n' + SOURCE, "limits: too_short takes a number, such as 50"),
+        ("limits.hashes = true\n" + SOURCE, "limits: hashes takes a number, such as 0.1"),
+        ("limits.word_length = 5\n" + SOURCE, "limits: word_length takes two numbers, such as [1, 5]"),
+        ("limits.word_length = [5, 2]\n" + SOURCE, "limits: word_length takes two numbers"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, wire: str, words: str) -> None:
@@ -34,6 +41,23 @@ def test_what_is_wrong_is_named(tmp_path: Path, wire: str, words: str) -> None:
     with pytest.raises(ValueError) as error:
         read(file)
     assert words in str(error.value) and "\n" not in str(error.value)
+
+
+def test_numbers_of_rules_are_a_sources_own_before_the_recipes(tmp_path: Path) -> None:
+    (file := tmp_path / "recipe.toml").write_text(
+        "[limits]\ntoo_short = 20\nhashes = 0.2\n[limits.en]\ntoo_short = 30\nlorem_ipsum = 1\n"
+        + SOURCE
+        + "[source.limits]\nhashes = 0.5\nzh.word_length = [1, 8]\n",
+        "utf-8",
+    )
+    recipe = read(file)
+    zh, mixed, en = (
+        {rule.name: rule for rule in recipe.rules(recipe.source[0], of)} for of in ("zh", "mixed", "en")
+    )
+    assert zh["too_short"].least == mixed["too_short"].least == 20 and en["too_short"].least == 30
+    assert zh["hashes"].most == en["hashes"].most == 0.5 and en["lorem_ipsum"].most == 1
+    assert (zh["word_length"].least, zh["word_length"].most, en["word_length"].most) == (1, 8, 10)
+    assert zh["bullets"].most == 0.9
 
 
 def test_licences_are_compared_as_people_write_them(tmp_path: Path) -> None:

@@ -44,6 +44,7 @@ def test_what_it_says_becomes_options_unless_a_flag_does(tmp_path: Path) -> None
     assert (found.optimiser, found.matrix_lr, found.other_lr) == ("adamw", 2e-4, 2e-4)
     assert (found.beta2, found.weight_decay, found.warm_up, found.clip) == (0.99, 1e-4, 2000, 1.0)
     assert (found.precision, found.rows, found.batch, found.replicas) == ("bf16", 1, 16 * 8 * 4096, 1)
+    assert found.schedule == "constant"  # what WarmupLR is
     assert "matrix_lr 0.0002" in told and "clip" not in told.split("ignored")[0]
     assert all(name in told for name in ("overlap_comm", "optimizer.params.eps", "steps_per_print"))
     assert "warmup_max_lr" not in told
@@ -61,6 +62,7 @@ def test_zero_0_holds_everything_everywhere(tmp_path: Path) -> None:
         ({"pipeline": {"stages": 4}}, "pipeline.stages is no key"),
         ({"fp16": {"enabled": True}}, "fp16.enabled True cannot be followed; take bf16"),
         ({"optimizer": {"type": "Lamb"}}, "'Lamb' cannot be followed"),
+        ({"scheduler": {"type": "OneCycle"}}, "scheduler.type 'OneCycle' cannot be followed"),
         ({"gradient_clipping": "much"}, "gradient_clipping 'much' cannot"),
     ],
 )

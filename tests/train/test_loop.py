@@ -96,7 +96,7 @@ def test_recomputed_activations_give_the_same_weights(toy: Any, same: Same, tmp_
 
 def test_a_run_goes_on_with_its_own_options_only(toy: Any, tmp_path: Path) -> None:
     toy(tmp_path, 2)
-    for change in ({"seed": 1}, {"matrix_lr": 0.5}, {"steps": 20}):
+    for change in ({"seed": 1}, {"matrix_lr": 0.5}, {"steps": 20, "warm_up": 3}, {"steps": 1}):
         name, value = next(iter(change.items()))
         with pytest.raises(
             ValueError, match=rf"run.json: .* {name} = .*, not {value}; choose another folder"

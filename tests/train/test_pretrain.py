@@ -155,6 +155,16 @@ def test_a_ladder_of_toys(given: Path, tmp_path: Path) -> None:
     assert (tmp_path / "ladder.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_ladder_asks_before_it_begins(given: Path, tmp_path: Path) -> None:
+    from haina.cli.training import ladder
+    from haina.options.training import LadderOptions
+
+    asked = LadderOptions(tokenizer=str(given / "tokenizer.model"), out=str(tmp_path / "ladder"), length=32)
+    for _ in range(2):  # that the vocabulary lies there does not mean yes
+        with pytest.raises(ValueError, match="add --yes to begin"):
+            ladder(text=given / "tokens", **vars(asked))
+
+
 def test_the_example_runs(tmp_path: Path) -> None:
     text = tmp_path / "text.txt"
     text.write_text("\n\n".join([*VERSES, *PROSE] * 20), "utf-8")

@@ -1,0 +1,109 @@
+"""Tones and rhymes of characters, as three rhyme books have them: 平水韵, 词林正韵, 中华新韵.
+
+A book gives each character one sound or several: a rhyme part and a tone. 平水韵, of 106 parts, is the book of
+regulated verse; 词林正韵, of 19, the one of 词; 中华新韵, of 14, follows today's pronunciation. Verse asks for two
+kinds of tone: level (平; today's first and second) and oblique (仄; the rest). A character with several sounds is
+of every kind that one of them is. Which of them a text means, this module does not know.
+
+The tables lie in `rhymes/`, made by `python -m haina.apps.poem.build`; where they are from says the README there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Literal
+
+from haina.wording import say
+
+BookName = Literal["平水韵", "词林正韵", "中华新韵"]
+FILES: dict[str, str] = {"平水韵": "pingshui.txt", "词林正韵": "cilin.txt", "中华新韵": "xinyun.txt"}
+LEVEL, OBLIQUE, EITHER = "-", "|", "+"  # the kinds of tone, as patterns of verse are written with them
+LEVEL_TONES = frozenset("平阴阳")
+
+
+@dataclass(frozen=True)
+class Sound:
+    """A part of a rhyme book, by its number, and the tone: one of 平上去入, 阴阳上去, or 仄 for 上 or 去."""
+
+    part: int
+    tone: str
+
+    @property
+    def kind(self) -> str:
+        return LEVEL if self.tone in LEVEL_TONES else OBLIQUE
+
+
+@dataclass(frozen=True, eq=False)
+class Book:
+    """A rhyme book: the names of its parts, and the sounds of each character."""
+
+    name: str
+    parts: tuple[str, ...]
+    sounds: dict[str, tuple[Sound, ...]]
+
+    @cached_property
+    def kinds(self) -> dict[str, frozenset[str]]:
+        """The characters of each kind of tone: "-", "|", and "+" for all."""
+        of = {LEVEL: set[str](), OBLIQUE: set[str]()}
+        for char, sounds in self.sounds.items():
+            for sound in sounds:
+                of[sound.kind].add(char)
+        return {kind: frozenset(chars) for kind, chars in of.items()} | {EITHER: frozenset(self.sounds)}
+
+    def has(self, char: str, kind: str) -> bool:
+        """Whether one of its sounds is of the kind."""
+        return char in self.kinds[kind]
+
+    def rhymes(self, char: str, kind: str) -> frozenset[int]:
+        """The parts it belongs to by its sounds of the kind."""
+        sounds = self.sounds.get(char, ())
+        return frozenset(sound.part for sound in sounds if kind in (EITHER, sound.kind))
+
+    @cached_property
+    def _members(self) -> dict[tuple[int, str], frozenset[str]]:
+        of: dict[tuple[int, str], set[str]] = {}
+        for char, sounds in self.sounds.items():
+            for sound in sounds:
+                of.setdefault((sound.part, sound.kind), set()).add(char)
+                of.setdefault((sound.part, EITHER), set()).add(char)
+        return {key: frozenset(chars) for key, chars in of.items()}
+
+    def members(self, part: int, kind: str) -> frozenset[str]:
+        """The characters of a part that have a sound of the kind in it."""
+        return self._members.get((part, kind), frozenset())
+
+    def part(self, name: str) -> int:
+        """The number of a part by its name, or by the name's end (东 for 一东). ValueError: which there are."""
+        found = [i for i, part in enumerate(self.parts) if part == name]
+        found = found or [i for i, part in enumerate(self.parts) if part.endswith(name) and name]
+        if len(found) != 1:
+            some = "、".join((self.parts[i] for i in found) if found else self.parts[:30])
+            raise ValueError(
+                say(
+                    f"{self.name} has no one rhyme {name!r}; choose one of: {some}",
+                    f"{self.name}中没有唯一的韵部“{name}”；可选：{some}",
+                )
+            )
+        return found[0]
+
+
+@cache
+def book(name: str) -> Book:
+    """A rhyme book by its name. ValueError: which there are."""
+    if name not in FILES:
+        raise ValueError(
+            say(
+                f"no rhyme book {name!r}; choose one of {', '.join(FILES)}",
+                f"没有韵书“{name}”；可选：{'、'.join(FILES)}",
+            )
+        )
+    parts: dict[str, int] = {}
+    sounds: dict[str, tuple[Sound, ...]] = {}
+    for line in Path(__file__).with_name("rhymes").joinpath(FILES[name]).read_text("utf-8").splitlines():
+        part, tone, chars = line.split("\t")
+        sound = Sound(parts.setdefault(part, len(parts)), tone)
+        for char in chars:
+            sounds[char] = (*sounds.get(char, ()), sound)
+    return Book(name, tuple(parts), sounds)
