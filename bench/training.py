@@ -11,17 +11,18 @@ import argparse
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from bench.machine import describe, interleave
 from bench.report import Goal, Report, Section, at_least
 from haina.data.encode import Encoding, write
-from haina.data.pack import Samples
+from haina.data.pack import Batch, Samples
 from haina.data.read import rows as read_rows
 from haina.data.tokens import Tokens
 from haina.model.config import ModelConfig
@@ -52,8 +53,8 @@ def step(bench: Bench) -> Section:
     with get_context("spawn").Pool(1, begin_theirs, (config, bench.rows)) as them:
         works: dict[str, Callable[[], object]] = {
             "transformers": lambda: them.apply(their_turn),
-            "haina": ours(config, bench),
-            "haina, compiled": ours(config, bench, compile=True),
+            "haina": ours(config, bench, Samples(bench.tokens, LENGTH)),
+            "haina, a document a row": ours(config, bench, Whole(Samples(bench.tokens, LENGTH))),
         }
         found = interleave(bench.rounds, works, lambda: matmul_peak("cpu", torch.float32))
     tokens = bench.rows * LENGTH
@@ -68,16 +69,15 @@ def step(bench: Bench) -> Section:
         ]
         for name in works
     ]
-    best = min(("haina", "haina, compiled"), key=found.median_s)
     goals = [
-        at_least(f"training step / transformers ({best})", found.ratio("transformers", best), 1.3),
-        at_least(
-            f"training step: share of the peak of torch's products ({best})", found.share(best, flops), 0.4
-        ),
+        at_least("training step / transformers", found.ratio("transformers", "haina"), 1.3),
+        at_least("training step: share of the peak of torch's products", found.share("haina", flops), 0.4),
     ]
     note = (
         f"{config.parameters / 1e6:.1f} M parameters ({config.hidden_size} × {config.num_hidden_layers}), "
-        f"{bench.rows} rows of {LENGTH} tokens, packed documents, fp32 (no bf16 here), fused AdamW, clip 1. "
+        f"{bench.rows} rows of {LENGTH} tokens, fp32 (no bf16 here), fused AdamW, clip 1. Rows are packed with poems: "
+        "ours attends inside each, theirs over the whole row; the last line is ours without documents. GFLOP/s count "
+        "the causal half of whole rows for all. "
         "The peak is a product of two 1024 × 1024 matrices through torch, read in every round."
     )
     return Section("Training step", note, ["", "tokens/s", "GFLOP/s", "speed", "of the peak"], rows, goals)
@@ -114,10 +114,24 @@ def their_turn() -> None:
     their_step()
 
 
-def ours(config: ModelConfig, bench: Bench, **changes: Any) -> Callable[[], object]:
+@dataclass(frozen=True)
+class Whole:
+    """The same rows, each taken for one document."""
+
+    samples: Samples
+
+    def batch(self, number: int, rows: int) -> Batch:
+        batch = self.samples.batch(number, rows)
+        firsts = np.zeros_like(batch.documents_BT)
+        return replace(
+            batch, documents_BT=firsts, positions_BT=firsts + np.arange(LENGTH, dtype=firsts.dtype)
+        )
+
+
+def ours(config: ModelConfig, bench: Bench, shown: Samples | Whole) -> Callable[[], object]:
     """A step of the loop itself, batch from the token folder included."""
-    options = TrainOptions(rows=bench.rows, length=LENGTH, optimiser="adamw", spike_sigma=0.0, **changes)
-    task = Task(Decoder(config).initialise(), Samples(bench.tokens, LENGTH), {}, next_token)
+    options = TrainOptions(rows=bench.rows, length=LENGTH, optimiser="adamw", spike_sigma=0.0)
+    task = Task(Decoder(config).initialise(), shown, {}, next_token)
     trainer, now = Trainer(task, options, States(bench.folder / "none", 1)), Progress()
 
     def work() -> None:
@@ -130,7 +144,8 @@ def ours(config: ModelConfig, bench: Bench, **changes: Any) -> Callable[[], obje
 def data_path(bench: Bench) -> Section:
     """Rows from the token folder, against the step that they feed."""
     config = shape(SIZES["m"], PIECES, length=LENGTH, position="rope", head="plain")
-    samples, whole = Samples(bench.tokens, LENGTH), ours(config, bench)
+    samples = Samples(bench.tokens, LENGTH)
+    whole = ours(config, bench, samples)
     samples.batch(0, bench.rows)
     counter = iter(range(1, 1 << 20))
     works = {"batch": lambda: samples.batch(next(counter), bench.rows), "step": whole}
@@ -158,7 +173,7 @@ def muon(bench: Bench) -> Section:
     config = shape(SIZES["xs"], 8192, length=128, position="rope", head="plain")
     curves = {
         (name, lr): small_run(bench, config, name, lr)
-        for name, lr in (("adamw", 1e-3), ("adamw", 3e-3), ("adamw", 1e-2), ("muon", 1e-2))
+        for name, lr in (("adamw", 3e-4), ("adamw", 1e-3), ("adamw", 3e-3), ("muon", 1e-2))
     }
     best = {
         n: min((k for k in curves if k[0] == n), key=lambda k: curves[k][-1][1]) for n in ("adamw", "muon")

@@ -10,6 +10,8 @@ from pathlib import Path
 from haina.data.build import build
 from haina.options.data import BuildOptions
 
+if len(sys.argv) != 3:
+    sys.exit(__doc__)
 folder, corpus = Path(sys.argv[1]), Path(sys.argv[2])
 recipe = corpus.with_name(f"{corpus.name}.toml")
 recipe.write_text(

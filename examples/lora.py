@@ -1,8 +1,4 @@
-"""Teach a model the style of a text with QLoRA and haina as a library: python examples/lora.py MODEL TEXT ADAPTER
-
-The model's weights stay packed in 4 (or 8) bits; an adapter of some hundred kilobytes is trained and written.
-Afterwards: haina serve MODEL poet=ADAPTER, and ask for the model `poet`; or haina merge MODEL ADAPTER NEW
-"""
+"""Teach a model the style of a text with QLoRA, weights packed in 4 bits: python examples/lora.py MODEL TEXT ADAPTER"""
 
 import sys
 from pathlib import Path
@@ -13,18 +9,16 @@ from haina.checkpoint.checkpoint import Checkpoint
 from haina.train.lora import Lora, fresh, open_decoder
 from haina.train.objectives import next_token
 
-model, text, folder = map(Path, sys.argv[1:4])
+model, text, adapter = sys.argv[1:] if len(sys.argv) == 4 else sys.exit(__doc__)
 checkpoint = Checkpoint.open(model)
-decoder = open_decoder(checkpoint, bits=4)
-lora = Lora(decoder, fresh(decoder.config, rank=8, targets=["W_pack"], base=model.name))
-
-ids = torch.tensor(checkpoint.tokenizer.encode(text.read_text("utf-8")))
-optimiser = torch.optim.AdamW((p for p in decoder.parameters() if p.requires_grad), lr=3e-3)
-for step in range(20):
+lora = Lora(open_decoder(checkpoint, bits=4), fresh(checkpoint.config, base=model))
+ids = torch.tensor(checkpoint.tokenizer.encode(Path(text).read_text("utf-8")))
+optimiser = torch.optim.AdamW((p for p in lora.decoder.parameters() if p.requires_grad), lr=3e-3)
+for _ in range(20):
     rows = torch.stack([ids[at : at + 33] for at in torch.randint(len(ids) - 33, (4,))])
-    nats, loss = next_token(decoder, {"ids_BT": rows[:, :-1], "targets_BT": rows[:, 1:]})
+    nats, loss = next_token(lora.decoder, {"ids_BT": rows[:, :-1], "targets_BT": rows[:, 1:]})
+    print(f"{nats.item():.3f} nats a token")
+    optimiser.zero_grad()
     loss.backward()
     optimiser.step()
-    optimiser.zero_grad()
-    print(f"step {step}: {nats.item():.3f} nats a token")
-lora.adapter().write(folder)
+lora.adapter().write(adapter)  # afterwards: haina chat MODEL --adapter ADAPTER

@@ -9,24 +9,23 @@ from pathlib import Path
 
 from haina.data.encode import Encoding, write
 from haina.options.training import PretrainOptions
-from haina.text.vocabulary import learn
+from haina.text.vocabulary import FIXED, learn
 from haina.train.pretrain import prepare, run
 
-text, folder = Path(sys.argv[1]), Path(sys.argv[2])
-documents = text.read_text("utf-8").split("\n\n")
+if len(sys.argv) != 3:
+    sys.exit(__doc__)
+text, folder = Path(sys.argv[1]).read_text("utf-8"), Path(sys.argv[2])
+documents = [document for document in text.split("\n\n") if document.strip()]
+tokenizer = folder / "tokenizer.model"
 
 folder.mkdir(parents=True, exist_ok=True)
-tokenizer = folder / "tokenizer.model"
 if not tokenizer.exists():
-    tokenizer.write_bytes(learn(text.read_text("utf-8").splitlines(), pieces=600, coverage=0.99))
+    pieces = FIXED + min(16000, len(text) // 40)  # as many as the text can fill
+    tokenizer.write_bytes(learn(text.splitlines(), pieces=pieces, coverage=0.99))
 if not (folder / "tokens" / "tokens.json").exists():
-    write(
-        ({"text": document, "domain": "text"} for document in documents),
-        folder / "tokens",
-        Encoding(str(tokenizer)),
-    )
+    rows = ({"text": document, "domain": "text"} for document in documents)
+    write(rows, folder / "tokens", Encoding(str(tokenizer)))
 
-options = PretrainOptions(size="xs", out=str(folder), tokens=20_000, length=64, batch=512, valid_every=20)
-job = prepare(folder / "tokens", options)
+job = prepare(folder / "tokens", PretrainOptions(size="xs", out=str(folder), length=64, patience=3))
 print(job.plan.text())
 print(run(job))  # stopped by Ctrl-C or killed, it goes on where it was

@@ -1,7 +1,7 @@
 """The two languages of everything a person sees: English and Chinese, side by side at the place of use.
 
 `say(en, zh)` returns one of them. It knows nothing of what is said: no catalogue, no keys to look up,
-so a message is read, changed and reviewed in both languages at once.
+so a message is read, changed and reviewed in both languages at once. `short` says a number as people read one.
 """
 
 from __future__ import annotations
@@ -22,6 +22,16 @@ def chinese() -> bool:
 def say(en: str, zh: str) -> str:
     """The text in the language of the person at the keyboard."""
     return zh if chinese() else en
+
+
+def short(count: float, unit: str = "") -> str:
+    """A count or a size in two or three figures: 812, 3.4 k, 12.6 B; with unit "B", bytes: 812 kB, 7.5 GB."""
+    prefixes = ("", "k", "M", "G" if unit else "B", "T")
+    power = 0
+    while count >= 999.5 and power < len(prefixes) - 1:
+        count, power = count / 1000, power + 1
+    figures = f"{count:.0f}" if power == 0 or count >= 99.95 else f"{count:.1f}"
+    return f"{figures} {prefixes[power]}{unit}".rstrip()
 
 
 def system_reason(error: OSError) -> str:

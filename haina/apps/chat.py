@@ -123,6 +123,7 @@ def reply(
         sampling=settings.sampling,
         stop_ids=template.stop_ids,
         banned_ids=model.unspeakable_ids - template.stop_ids,
+        adapter=model.adapter,
     )
     stream = TextStream(model.tokenizer, stop=settings.stop)
     return Reply(model.engine, request, stream, dropped_rounds=prompt.dropped_rounds, on_prefill=on_prefill)
@@ -140,7 +141,7 @@ def continuation(model: Model, text: str, settings: Settings, *, on_prefill: Pre
         )
     longest = min(settings.max_new_tokens, model.context - len(ids))
     stop_ids = frozenset(eos_ids(model.checkpoint.generation, model.tokenizer.eos_id))
-    request = Request(ids, longest, settings.sampling, stop_ids)
+    request = Request(ids, longest, settings.sampling, stop_ids, adapter=model.adapter)
     return Reply(
         model.engine,
         request,

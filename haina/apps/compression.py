@@ -5,6 +5,7 @@ It judges a vocabulary by nothing else: fewer tokens are cheaper, not better und
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from haina.text.tokenizer import Tokenizer
 from haina.wording import say
 
 MOST_BYTES = 8_000_000  # of a file; of a larger one a sample
+HAN = re.compile(r"[\u3400-\u9fff]")
 BLOCK = 8192  # characters that are encoded at once, as a long document would be
 
 # On texts of others, so the figures compare among themselves only: source, what is counted, figures.
@@ -54,6 +56,31 @@ PUBLISHED = [
         {"Baichuan 2": 3.80, "Baichuan": 3.65, "bert-base-chinese": 2.71},
     ),
 ]
+
+# What published vocabularies hold of a text in a language, in characters a token, by the last two rows above: a Chinese
+# character is three bytes. To say whether a measured figure is a good one.
+KNOWN = {
+    "zh": {"Baichuan 2": 1.47, "Baichuan": 1.27, "LLaMA": 0.60},
+    "en": {"Baichuan 2": 3.80, "Baichuan": 3.65, "bert-base-chinese": 2.71},
+}
+GOOD = 0.9  # of Baichuan's figure
+
+
+def told_apart(paths: list[Path]) -> tuple[list[Path], list[Path]]:
+    """(vocabularies, texts) of what a person names: files *.model and model folders; everything else.
+
+    ValueError: one of the two is missing.
+    """
+    models = [path for path in paths if path.suffix == ".model" or (path / "tokenizer.model").exists()]
+    texts = [path for path in paths if path not in models]
+    if not models or not texts:
+        raise ValueError(
+            say(
+                "give a tokenizer.model and a text to measure with: haina tokenizer report tokenizer.model corpus",
+                "请给出词表与用来测量的文本：haina tokenizer report tokenizer.model corpus",
+            )
+        )
+    return models, texts
 
 
 def measure(models: list[Path], texts: list[Path]) -> dict[str, Any]:
@@ -95,6 +122,7 @@ def _held(tokenizer: Tokenizer, blocks: list[str]) -> dict[str, Any]:
     return {
         "bytes": size_bytes,
         "tokens": tokens,
+        "chinese": sum(map(len, map(HAN.findall, blocks))) > sum(map(len, blocks)) / 4,
         "bytes_per_token": size_bytes / tokens,
         "characters_per_token": sum(map(len, blocks)) / tokens,
         "mb_per_cpu_s": size_bytes / max(seconds, 1e-9) / 1e6,
@@ -122,7 +150,30 @@ def table(record: dict[str, Any]) -> str:
         ]
         for row in record["measured"]
     ]
-    return "\n".join([*_aligned([heads, *rows]), "", *_published()])
+    return "\n".join([*_aligned([heads, *rows]), "", *_verdicts(record["measured"]), "", *_published()])
+
+
+def _verdicts(measured: list[dict[str, Any]]) -> list[str]:
+    """For each text the vocabulary that holds most, and whether that is much."""
+    found = []
+    for text in dict.fromkeys(row["text"] for row in measured):
+        best = max(
+            (row for row in measured if row["text"] == text), key=lambda row: row["characters_per_token"]
+        )
+        held, known = best["characters_per_token"], KNOWN["zh" if best["chinese"] else "en"]
+        good = held >= GOOD * known["Baichuan"]
+        listed = say(", ", "，").join(f"{name} {figure:.2f}" for name, figure in known.items())
+        language = say("Chinese", "中文") if best["chinese"] else say("English", "英文")
+        name, where = one_line(best["tokenizer"]), one_line(text)
+        en = "good" if good else "little; more --pieces, or more text to learn from, hold more"
+        zh = "不错" if good else "偏低；增大 --pieces 或增加训练词表的语料可以提高"
+        found.append(
+            say(
+                f"{where}: {name} holds {held:.2f} characters a token: {en} (on {language} elsewhere: {listed})",
+                f"{where}：{name} 每词元容纳 {held:.2f} 个字符，{zh}（其他{language}文本上：{listed}）",
+            )
+        )
+    return found
 
 
 def _published() -> list[str]:

@@ -7,11 +7,13 @@ answer is made.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 from haina.apps.screen import one_line
+from haina.checkpoint.adapter import Adapter
 from haina.checkpoint.checkpoint import Checkpoint
 from haina.checkpoint.library import find
 from haina.checkpoint.raw import ITEM_BYTES
@@ -45,6 +47,7 @@ class Model:
     engine: Engine
     context: int
     device: Device
+    adapter: str = ""  # through which it is asked, by its name in the engine
 
     @property
     def name(self) -> str:
@@ -78,6 +81,17 @@ def opened(folder: str | Path, progress: Progress | None = None) -> Checkpoint:
     """The checkpoint in a folder; `progress` hears how much of its files has been compared with the manifest."""
     report, reading = progress or _silent, say("checking files", "校验文件")
     return Checkpoint.open(folder, progress=lambda _, done, total: report(reading, done, total))
+
+
+def adapted(model: Model, name: str, adapter: Adapter) -> Model:
+    """The same model, asked through an adapter, in the chat format that this brings along.
+
+    ValueError: the name is taken, or the adapter is not for this network.
+    """
+    model.engine.add_adapter(name, adapter)
+    checkpoint = copy(model.checkpoint)
+    checkpoint.generation = checkpoint.generation | dict(adapter.generation)
+    return replace(model, checkpoint=checkpoint, adapter=name)
 
 
 class NoRoom(ValueError):

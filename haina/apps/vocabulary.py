@@ -15,7 +15,7 @@ from haina.options.data import VocabularyOptions
 from haina.text.characters import asked_for
 from haina.text.tokenizer import Tokenizer
 from haina.text.vocabulary import learn
-from haina.wording import say
+from haina.wording import say, short
 
 
 def train(files: list[Path], options: VocabularyOptions, *, report: Callable[[str], None]) -> str:
@@ -54,8 +54,8 @@ def train(files: list[Path], options: VocabularyOptions, *, report: Callable[[st
 
 def _told(tokenizer: Tokenizer, size_bytes: int, characters: int) -> str:
     text = say(
-        f"{tokenizer.file}: {tokenizer.size:,} pieces, from {size_bytes / 1e6:.1f} MB of text",
-        f"{tokenizer.file}：{tokenizer.size:,} 个词元，语料 {size_bytes / 1e6:.1f} MB",
+        f"{tokenizer.file}: {tokenizer.size:,} pieces, from {short(size_bytes, 'B')} of text",
+        f"{tokenizer.file}：{tokenizer.size:,} 个词元，语料 {short(size_bytes, 'B')}",
     )
     if tokenizer.character_mode:
         opens, closes = tokenizer.character_mode

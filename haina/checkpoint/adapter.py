@@ -3,6 +3,8 @@
     adapter_config.json          rank, alpha, which matrices, and what we refuse: DoRA, biases, whole modules
     adapter_model.safetensors    base_model.model.model.layers.N.self_attn.W_pack.lora_A.weight [rank, in],
                                  …lora_B.weight [out, rank]; or adapter_model.bin, which is read without being run
+    generation_config.json       of ours: the chat format that was learnt, as in a model's folder
+    manifest.json                of ours: sha256 of the files, and the fingerprint of the model that it was trained on
 
 Names are those of the model that it was trained on: q, k and v apart or one W_pack. `changes` says what it adds to
 which of our tensors, for a model of either layout. It does not know the model's weights, training or the engine.
@@ -11,17 +13,19 @@ Format: huggingface/peft 0.21, src/peft/tuners/lora/config.py and utils/save_and
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from haina.checkpoint.checkpoint import json_bytes
+from haina.checkpoint.checkpoint import Checkpoint, json_bytes
 from haina.checkpoint.layout import Part, layout
+from haina.checkpoint.manifest import Manifest
 from haina.checkpoint.new_folder import new_folder
 from haina.checkpoint.raw import Stored
 from haina.checkpoint.read_json import read_json_object
@@ -31,6 +35,7 @@ from haina.model.config import ModelConfig
 from haina.wording import say
 
 CONFIG = "adapter_config.json"
+GENERATION = "generation_config.json"
 WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")  # in the order in which they are looked for
 TARGETS = ("W_pack", "q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 MAX_RANK = 256
@@ -80,6 +85,10 @@ class Adapter:
     rslora: bool = False  # the scale is alpha / √rank (arXiv:2312.03732), not alpha / rank
     dropout: float = 0.0  # of x in training
     base: str = ""  # the model that it was trained on, as its author names it
+    base_sha256: str = ""  # its `fingerprint`, where the adapter is of ours
+    generation: Mapping[str, Any] = field(
+        default_factory=dict
+    )  # over the model's own: the chat format it was taught
     every_layer: bool = True  # not only some, chosen for training
     where: str = "adapter"  # for messages: where it was found
 
@@ -104,6 +113,9 @@ class Adapter:
     def read(cls, folder: str | Path) -> Adapter:
         """From a PEFT folder. ValueError, one line, names the file, the key or tensor that is wrong, and the cure."""
         folder = Path(folder)
+        manifest = Manifest.read(folder)
+        if manifest is not None:
+            manifest.verify(folder)
         settings = read_json_object(folder / CONFIG)
         _check_settings(folder / CONFIG, settings)
         file = next((folder / name for name in WEIGHTS if (folder / name).exists()), folder / WEIGHTS[0])
@@ -116,6 +128,8 @@ class Adapter:
             rslora=bool(settings.get("use_rslora")),
             dropout=float(settings.get("lora_dropout") or 0.0),
             base=str(settings.get("base_model_name_or_path") or ""),
+            base_sha256=str(manifest.source.get("base_sha256", "")) if manifest else "",
+            generation=read_json_object(folder / GENERATION) if (folder / GENERATION).exists() else {},
             every_layer=settings.get("layers_to_transform") is None,
             where=str(folder),
         )
@@ -146,10 +160,26 @@ class Adapter:
         }
         with new_folder(Path(folder)) as part:
             (part / CONFIG).write_bytes(json_bytes(settings))
+            if self.generation:
+                (part / GENERATION).write_bytes(json_bytes(dict(self.generation)))
             name_bytes = sum(map(len, found))
             with SafetensorsWriter(part / WEIGHTS[0], names=len(found), name_bytes=name_bytes) as writer:
                 for name, array in found.items():
                     writer.write(writer.add(name, "F32", array.shape), array.reshape(-1).view(np.uint8))
+            about = {"name": Path(folder).resolve().name, "base": self.base, "base_sha256": self.base_sha256}
+            Manifest.of(part, about).write(part)
+
+    def doubts(self, checkpoint: Checkpoint) -> list[str]:
+        """A line if it was trained on another model of the same shape, whose weights it does not fit."""
+        if self.base_sha256 in ("", fingerprint(checkpoint)):
+            return []
+        return [
+            say(
+                f"{self.where}: was trained on another model than {checkpoint.folder} ({self.base}); "
+                "what it says may be nonsense",
+                f"{self.where}：训练时所用的模型（{self.base}）不是 {checkpoint.folder}，回答可能不知所云",
+            )
+        ]
 
     def places(self, config: ModelConfig) -> dict[str, Part]:
         """Which of our tensors it changes: rows start..stop of the module's B, the last of W_pack's being v's.
@@ -197,6 +227,15 @@ class Adapter:
                 f"等共 {have} 层，而模型有 {layers} 层",
             )
             raise _unfit(self.where, min(self.pairs), en, zh)
+
+
+def fingerprint(checkpoint: Checkpoint) -> str:
+    """sha256 of a model's norms, which stay the same numbers in whatever form its matrices are packed."""
+    digest = hashlib.sha256()
+    for name in checkpoint.names():
+        if len(checkpoint.shape(name)) == 1:
+            digest.update(np.ascontiguousarray(checkpoint.tensor(name).float32()).tobytes())
+    return digest.hexdigest()
 
 
 def is_adapter(folder: Path) -> bool:

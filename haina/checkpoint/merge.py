@@ -41,7 +41,7 @@ def merge(
         checkpoint.config,
         _tensors(checkpoint, changes, dtype, progress),
         tokenizer=checkpoint.tokenizer_bytes(),
-        generation=checkpoint.generation,
+        generation=checkpoint.generation | dict(adapter.generation),
         source=_source(checkpoint, adapter),
         files={path.name: path.read_bytes() for path in checkpoint.license_files()},
     )

@@ -63,18 +63,41 @@ def as_json(record: object) -> str:
 
 def load(path: Path, options: ChatOptions) -> Model:
     """The model, with a line that tells how far it is."""
-    from haina.apps.model import open_model
+    from haina.apps.model import adapted, open_model
+    from haina.checkpoint.adapter import Adapter
 
     with Status() as status:
         model = open_model(named(path), options, progress=status.progress)
-    for text in model.checkpoint.notes:
+        adapter = Adapter.read(options.adapter) if options.adapter else None
+    for text in (*model.checkpoint.notes, *(adapter.doubts(model.checkpoint) if adapter else ())):
         note(text)
-    return model
+    return adapted(model, "adapter", adapter) if adapter else model
 
 
 def named(path: Path) -> Path:
-    """The model that a person means: a folder, a name of the library, or the embedded one by its own."""
+    """The model that a person means: a folder, a name of the library, or the embedded one by its own.
+
+    ValueError: an adapter, or the folder of a run, with the command that was meant.
+    """
+    from haina.checkpoint.adapter import is_adapter
     from haina.checkpoint.library import find
 
     found = find(path)
+    if is_adapter(found):
+        raise ValueError(
+            say(
+                f"{found}: this is an adapter, not a model; haina chat MODEL --adapter {found}, with the model that "
+                "it was trained on",
+                f"{found}：这是适配器，不是模型；请用 haina chat MODEL --adapter {found}，MODEL 为训练时所用的模型",
+            )
+        )
+    inside = next((name for name in ("model", "adapter") if (found / name / "manifest.json").exists()), None)
+    if inside and (found / "run.json").exists():
+        made = found / inside
+        raise ValueError(
+            say(
+                f"{found}: this is the folder of a run; did you mean {made}?",
+                f"{found}：这是训练目录；是否想用 {made}？",
+            )
+        )
     return EMBEDDED if str(found) in ITS_NAMES and not found.exists() else found

@@ -28,15 +28,18 @@ TEXTS = typer.Argument(
     ),
     show_default=False,
 )
-VOCABULARIES = typer.Argument(
-    metavar="MODEL...",
-    help=say("tokenizer.model files or model folders", "tokenizer.model 文件或模型目录"),
+VOCABULARIES_AND_TEXTS = typer.Argument(
+    metavar="MODEL... FILES...",
+    help=say(
+        "tokenizer.model files or model folders; then the text to measure with, as for tokenizer train",
+        "tokenizer.model 文件或模型目录；其后为用来测量的文本，同 tokenizer train",
+    ),
     show_default=False,
 )
 TEXT = typer.Option(
     "--text",
     metavar="FILE",
-    help=say("text to measure with; may be repeated", "用来测量的文本，可重复使用"),
+    help=say("the same, by name; may be repeated", "同上，以选项给出，可重复"),
     show_default=False,
 )
 
@@ -64,12 +67,12 @@ def train_vocabulary(files: Annotated[list[Path], TEXTS], *, options: Vocabulary
 )
 @with_flags
 def report_compression(
-    models: Annotated[list[Path], VOCABULARIES],
-    texts: Annotated[list[Path], TEXT],
+    paths: Annotated[list[Path], VOCABULARIES_AND_TEXTS],
+    texts: Annotated[list[Path], TEXT] = [],  # noqa: B006
     *,
     options: CompressionOptions,
 ) -> None:
-    from haina.apps.compression import measure, table
+    from haina.apps.compression import measure, table, told_apart
 
-    record = measure(models, texts)
+    record = measure(*told_apart([*paths, *texts]))
     print(as_json(record) if options.json else table(record))

@@ -203,11 +203,13 @@ def merge(
     from haina.checkpoint.merge import merge as write
 
     with Status() as status:
-        checkpoint = opened(named(path), status.progress)
+        checkpoint, change = opened(named(path), status.progress), Adapter.read(adapter)
+        for doubt in change.doubts(checkpoint):
+            status.note(doubt)
         merging = say("merging", "合并")
         write(
             checkpoint,
-            Adapter.read(adapter),
+            change,
             destination,
             dtype=options.dtype,
             progress=lambda done, total: status.progress(merging, done, total),

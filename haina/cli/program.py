@@ -35,6 +35,7 @@ def main() -> None:
         )
         sys.exit(REFUSED)
     if "train" in sys.argv or "_HAINA_COMPLETE" in os.environ:  # many flags, which --help need not know
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch's threads wait for each other without a core
         from haina.cli import training, tuning  # noqa: F401
     if not interactive(sys.stdout):
         sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr]

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -57,13 +60,12 @@ def brook(*, options: BrookOptions) -> None:
 )
 @with_flags
 def pretrain(text: Annotated[Path, TEXT], *, options: PretrainOptions) -> None:
-    require()
-    from haina.train.launch import here, on_ray
+    require(*(["ray"] if options.launch == "ray" else []))
+    with stoppable(options.out):
+        from haina.train.launch import here, on_ray
 
-    if options.launch == "ray":
-        require("ray")
-    begin = on_ray if options.launch == "ray" else here
-    begin(text, options, available=memory_of, ask=confirm)
+        begin = on_ray if options.launch == "ray" else here
+        begin(text, options, available=memory_of, ask=confirm)
 
 
 @train.command(
@@ -76,14 +78,31 @@ def pretrain(text: Annotated[Path, TEXT], *, options: PretrainOptions) -> None:
 @with_flags
 def ladder(text: Annotated[Path, TEXT], *, options: LadderOptions) -> None:
     require()
-    from haina.train.ladder import climb_all, told
-
     folder = Path(options.out)
-    print(told(text, options), flush=True)
-    confirm(options.yes or any(folder.glob("*/states")))
-    predicted = climb_all(text, folder, options)
-    if predicted is not None:
-        print(predicted)
+    with stoppable(options.out):
+        from haina.train.ladder import climb_all, told
+
+        print(told(text, options), flush=True)
+        confirm(options.yes or any(folder.glob("*/states")))
+        predicted = climb_all(text, folder, options)
+        if predicted is not None:
+            print(predicted)
+
+
+@contextmanager
+def stoppable(out: str) -> Iterator[None]:
+    """Say that something begins, which takes a while; and how things stand if Ctrl-C ends it before the loop."""
+    if os.environ.get("RANK", "0") == "0":
+        print(say("preparing …", "正在准备……"), flush=True)
+    try:
+        yield
+    except KeyboardInterrupt:
+        where = say(
+            f"\nstopped; what {out} has is kept, and the same command goes on",
+            f"\n已停止；{out} 中已有的内容都保留，再次运行同一命令即可继续",
+        )
+        print(where, file=sys.stderr)
+        raise
 
 
 def confirm(yes: bool) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from haina.cli.app import named, train
-from haina.cli.training import confirm, memory_of, require
+from haina.cli.training import confirm, memory_of, require, stoppable
 from haina.flags import Verb, with_flags
 from haina.options.tuning import DpoOptions, GrpoOptions, SftOptions
 from haina.wording import say
@@ -52,9 +52,10 @@ QUESTIONS = typer.Argument(
 @with_flags
 def sft(model: Annotated[Path, MODEL], data: Annotated[Path, DIALOGUES], *, options: SftOptions) -> None:
     require("zstandard")
-    from haina.train.sft import prepare
+    with stoppable(options.out):
+        from haina.train.sft import prepare
 
-    finish(prepare(named(model), data, options, available=memory_of))
+        finish(prepare(named(model), data, options, available=memory_of))
 
 
 @train.command(
@@ -67,9 +68,10 @@ def sft(model: Annotated[Path, MODEL], data: Annotated[Path, DIALOGUES], *, opti
 @with_flags
 def dpo(model: Annotated[Path, MODEL], data: Annotated[Path, PAIRS], *, options: DpoOptions) -> None:
     require("zstandard")
-    from haina.train.dpo import prepare
+    with stoppable(options.out):
+        from haina.train.dpo import prepare
 
-    finish(prepare(named(model), data, options, available=memory_of))
+        finish(prepare(named(model), data, options, available=memory_of))
 
 
 @train.command(
@@ -82,9 +84,10 @@ def dpo(model: Annotated[Path, MODEL], data: Annotated[Path, PAIRS], *, options:
 @with_flags
 def grpo(model: Annotated[Path, MODEL], data: Annotated[Path, QUESTIONS], *, options: GrpoOptions) -> None:
     require("zstandard")
-    from haina.train.grpo import prepare
+    with stoppable(options.out):
+        from haina.train.grpo import prepare
 
-    finish(prepare(named(model), data, options, available=memory_of))
+        finish(prepare(named(model), data, options, available=memory_of))
 
 
 def finish(job: Tuning) -> None:
@@ -97,6 +100,5 @@ def finish(job: Tuning) -> None:
     if made is not None:
         command = f"haina chat {made}"
         if job.lora is not None:
-            base, whole = job.base.checkpoint.folder, job.folder / "model"
-            command = f"haina merge {base} {made} {whole}; haina chat {whole}"
+            command = f"haina chat {job.base.checkpoint.folder} --adapter {made}"
         print(say(f"{made}: done; talk with it: {command}", f"{made}：完成；与它对话：{command}"))

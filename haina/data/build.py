@@ -11,11 +11,13 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import chain, islice
 from pathlib import Path
 
 from haina import __version__
+from haina.checkpoint.new_folder import alone
 from haina.data import recipe as recipes
 from haina.data.croissant import croissant
 from haina.data.document import Document
@@ -83,12 +85,28 @@ def build(file: Path, options: BuildOptions, report: Callable[[str], None]) -> s
     files = [path for part in parts for path, _ in part.files]
     out.parent.mkdir(parents=True, exist_ok=True)
     recipes.require_room(out, files)
-    work = _work(out, recipe, files)
-    report(say("checking …", "正在检查……"))
-    for source in recipe.source:
-        _probe(source, root)
-    _prepare(recipe, root, work)
-    return _told(out) if _run(recipe, parts, work, out, options, report) else _handed_over(out, work)
+    with _alone(out):
+        work = _work(out, recipe, files)
+        report(say("checking …", "正在检查……"))
+        for source in recipe.source:
+            _probe(source, root)
+        _prepare(recipe, root, work)
+        return _told(out) if _run(recipe, parts, work, out, options, report) else _handed_over(out, work)
+
+
+@contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Hold the place of a corpus. ValueError: another process builds there. The lock goes with the work."""
+    lock = out.parent / f".{out.name}.lock"
+    busy = say(
+        f"{out}: another process builds it; wait for it, or choose another --out",
+        f"{out}：另有进程正在构建；请等它结束，或换一个 --out",
+    )
+    with alone(lock, busy):
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
 
 
 def _run(

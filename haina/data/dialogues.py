@@ -129,7 +129,7 @@ def read(file: Path) -> Iterator[Row]:
 def dialogue(row: Row, ignored: frozenset[str] = frozenset()) -> Dialogue:
     """A row as a dialogue that ends with an answer. ignored: keys that mean nothing. ValueError says what is amiss."""
     if "messages" in row:
-        known, found = {"messages"}, messages(row["messages"])
+        known, found = {"messages"}, messages(row["messages"], by_character=True)
     elif "conversations" in row:
         known, found = {"conversations", "system"}, sharegpt(row)
     elif "instruction" in row:
@@ -210,8 +210,12 @@ def messages(
     *,
     roles: Mapping[str, str] = ROLES,
     names: tuple[str, str] = ("role", "content"),
+    by_character: bool = False,
 ) -> Dialogue:
-    """A list of objects with a role and a content. ValueError names the message that is none."""
+    """A list of objects with a role and a content. ValueError names the message that is none.
+
+    by_character: whether a message may say so of itself (Message.by_character).
+    """
     if not isinstance(given, Sequence) or isinstance(given, str) or not given:
         raise ValueError(say(f"{key} is not a list of messages", f"{key} 不是消息列表"))
     found = []
@@ -222,11 +226,19 @@ def messages(
         for name in names:
             if not isinstance(message.get(name), str):
                 raise ValueError(say(f"{where} has no {name}, as text", f"{where}缺少文本形式的 {name}"))
-        refuse_unknown(message, set(names))
+        refuse_unknown(message, {*names, "by_character"} if by_character else set(names))
+        spelt = message.get("by_character", False) if by_character else False
+        if not isinstance(spelt, bool):
+            raise ValueError(
+                say(
+                    f"{where}: by_character is not true or false",
+                    f"{where}的 by_character 应为 true 或 false",
+                )
+            )
         role, content = (message[name] for name in names)
         if role not in roles:
             raise ValueError(say(f"{where} has an unknown role {role!r}", f"{where}的角色 {role!r} 未知"))
-        found.append(Message(roles[role], content))
+        found.append(Message(roles[role], content, spelt))
     return tuple(found)
 
 

@@ -1,8 +1,9 @@
 """The public repositories of a recipe, each at its commit, beside it: for people who have none of the texts yet.
 
-Without a recipe, those of sources.toml, of which haina/data/rebuild then makes the text of haina-brook. What is fetched was written by strangers: nothing of it is run (hooks, filters, submodules), links are written as plain
-files, and only https, git and file are spoken. Of a repository only the files that the recipe reads are taken. It
-knows git's commands; it does not know what the files hold.
+Without a recipe, those of sources.toml, of which haina/data/rebuild then makes the text of haina-brook. What is
+fetched was written by strangers: nothing of it is run (hooks, filters, submodules), links are written as plain files,
+and only https, git and file are spoken. Of a repository only the files that the recipe reads are taken. It knows git's
+commands; it does not know what the files hold.
 """
 
 from __future__ import annotations

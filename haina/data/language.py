@@ -18,7 +18,7 @@ from haina.text.normalize import codes
 
 Language = Literal["zh", "en", "mixed", "other"]
 NEITHER, HAN, KANA, LATIN, FOREIGN = range(5)
-WORDS_PER_CHARACTER = np.array([0, 0.6, 0.4, 0.2, 0.2])  # of each class above
+WORDS_PER_CHARACTER = (0, 0.6, 0.4, 0.2, 0.2)  # of each class above
 SAMPLE_CHARS = 10_000  # of the beginning, the middle and the end
 
 CHINESE = 0.7  # this share of the words, or more
@@ -43,12 +43,11 @@ _CLASSES = {
 def language(text: str) -> tuple[Language, float]:
     """The language, and how much of the text speaks for it, 0 to 1. A text without letters is ("other", 0.0)."""
     sample = _sample(text)
-    counts = np.bincount(_table().take(codes(sample), mode="clip"), minlength=FOREIGN + 1)
-    weights = counts * WORDS_PER_CHARACTER
-    if not weights.any():
+    counts = np.bincount(_table().take(codes(sample), mode="clip"), minlength=FOREIGN + 1).tolist()
+    weights = [count * worth for count, worth in zip(counts, WORDS_PER_CHARACTER, strict=True)]
+    if not (total := sum(weights)):
         return "other", 0.0
-    shares = (weights / weights.sum()).tolist()
-    han, latin = shares[HAN], shares[LATIN]
+    han, latin = weights[HAN] / total, weights[LATIN] / total
     if counts[KANA] > JAPANESE * (counts[HAN] + counts[KANA]):
         return "other", 1 - latin
     if han >= CHINESE:

@@ -118,7 +118,9 @@ class Recipe:
     licences: tuple[str, ...] = OPEN_LICENCES
     allow_unlicensed: bool = False  # for research: the corpus is marked as not for shipping
     without: tuple[str, ...] = ()  # rules of filters.py that are off
-    limits: Mapping[str, Any] = field(default_factory=dict)  # other numbers for them, by name; of one language: zh, en
+    limits: Mapping[str, Any] = field(
+        default_factory=dict
+    )  # their other numbers by name; zh, en: tables of one
     redact: bool = True
     drop_duplicates: bool = True  # of documents that are nearly the same, one stays
     weigh: bool = True  # what stands elsewhere too, in paragraphs and sentences, lowers a document's weight

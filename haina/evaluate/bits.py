@@ -39,16 +39,20 @@ class Document:
 
 @dataclass(frozen=True)
 class Reader:
-    """Rows → Documents: {"text": …} or {"messages": [{"role": …, "content": …}]}, as training reads them."""
+    """Rows → Documents: {"text": …} or {"messages": [{"role": …, "content": …}]}, as training reads them.
+
+    bos: whether the family puts one before a text; then the first token is charged, too.
+    """
 
     tokenizer: Tokenizer
     template: Template
+    bos: bool = False
 
     def __call__(self, row: Row, number: int) -> Document:
         """ValueError says what is wrong with row `number`, counted from 1."""
         if self.tokenizer.character_mode is None:
             row = _without_mode(row)
-        encoding = Encoding(self.tokenizer.file, template=self.template)
+        encoding = Encoding(self.tokenizer.file, bos=self.bos, template=self.template)
         found = Encoder(encoding, self.tokenizer)(row, number)
         ids = found.ids.astype(np.int64)
         charged = ~np.isin(ids, sorted(self.tokenizer.control_ids - {self.tokenizer.unk_id}))
@@ -100,7 +104,7 @@ def per_byte(cost_nats: np.ndarray, documents: Sequence[Document]) -> Estimate:
 
 def measure(subject: Subject, file: Path, rows: Iterable[Row], progress: Progress) -> dict[str, Any]:
     """The record of `haina evaluate bits-per-byte --json`: all of a file's rows, and each domain that they name."""
-    read = Reader(subject.tokenizer, subject.template)
+    read = Reader(subject.tokenizer, subject.template, subject.checkpoint.adds_bos)
     documents = [replace(read(row, n), domain=_domain(row)) for n, row in enumerate(rows, 1)]
     documents = [document for document in documents if document.bytes > 0]
     if not documents:

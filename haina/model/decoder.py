@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from haina.model.config import ModelConfig
 
 Angles = tuple[Tensor, Tensor]  # what each dim of a fed token, and its partner, is multiplied by
-Window = tuple[int, int, Tensor]  # of neighbouring fed tokens: the slots that they see, from … to, and the bias
+Window = tuple[int, int, Tensor]  # slots, from … to, that neighbouring tokens see, and their bias
 QUERIES = 128  # fed tokens that attend at a time on a CPU: their scores stay in its caches
 
 
@@ -191,15 +191,16 @@ class Place:
     is its place in the row, so a row may hold several texts, each from position 0: none sees another.
     """
 
-    def __init__(self, position: Rope | Alibi, at_BT: Tensor, cache: Cache | None):
+    def __init__(self, position: Rope | Alibi, at_BT: Tensor, cache: Cache | None, near: bool = False):
+        """near: tokens attend QUERIES at a time, each time to the slots that any of them sees; else all to all."""
         self.position, self.at_BT, self.cache = position, at_BT, cache
         self.angles = position.angles(at_BT)
         slots = cache.slots if cache else at_BT.shape[1]
         slot_BT = at_BT if cache else torch.arange(slots, device=at_BT.device).expand_as(at_BT)
-        self.together = QUERIES if at_BT.is_cpu else at_BT.shape[1]
+        self.together = QUERIES if near else at_BT.shape[1]
         self.windows: list[Window] = []
         for at, slot in zip(at_BT.split(self.together, 1), slot_BT.split(self.together, 1), strict=True):
-            first, end = _reach(at, slot) if at_BT.is_cpu else (0, slots)
+            first, end = _reach(at, slot) if near else (0, slots)
             back = slot[:, None, :, None] - torch.arange(first, end, device=at_BT.device)
             sees = (back >= 0) & (back <= at[:, None, :, None])
             self.windows.append((first, end, position.bias(torch.where(sees, back, torch.inf))))
@@ -211,7 +212,7 @@ class Place:
         return self.cache.store(layer, k_BKTE, v_BKTE, self.at_BT) if self.cache else (k_BKTE, v_BKTE)
 
     def attend(self, q_BHTE: Tensor, k_BKSE: Tensor, v_BKSE: Tensor, grouped: bool) -> Tensor:
-        """(B, T, H, E): what each token gathers. Tokens stand together with those beside them, before fewer slots."""
+        """(B, T, H, E): what each token gathers from the slots of its window."""
         y = [
             self.position.attend(q, k_BKSE[:, :, first:end], v_BKSE[:, :, first:end], bias, grouped)
             for q, (first, end, bias) in zip(q_BHTE.split(self.together, 2), self.windows, strict=True)
@@ -220,7 +221,7 @@ class Place:
 
 
 def _reach(at_BT: Tensor, slot_BT: Tensor) -> tuple[int, int]:
-    """The first slot that any of these tokens sees, and the end. To know it a GPU would have to be waited for."""
+    """The first slot that any of these tokens sees, and the end. For the answer one would have to wait for a GPU."""
     return max(0, int((slot_BT - at_BT).amin())), int(slot_BT.amax()) + 1
 
 
@@ -230,6 +231,7 @@ class Trunk(nn.Module):
     def __init__(self, config: ModelConfig):
         super().__init__()
         self.position = Rope(config) if config.position == "rope" else Alibi(config)
+        self.near = True  # not with torch.compile, which wants the same slots in every step
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
         self.layers = nn.ModuleList(Block(config, i) for i in range(config.num_hidden_layers))
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
@@ -238,7 +240,7 @@ class Trunk(nn.Module):
         if at_BT is None:
             at_BT = torch.arange(ids_BT.shape[1], device=ids_BT.device).expand(ids_BT.shape)
         x_BTD = self.embed_tokens(ids_BT)
-        place = Place(self.position, at_BT, cache)
+        place = Place(self.position, at_BT, cache, near=self.near and ids_BT.is_cpu)
         for block in self.layers:
             x_BTD = block(x_BTD, place)
         return self.norm(x_BTD)

@@ -66,9 +66,7 @@ class Prior:
     def costs(self, words: Sequence[int]) -> np.ndarray:
         """Nats (float32) of each word behind the ones before it."""
         given, nats, struct = np.array(words, np.uint32), np.empty(len(words), np.float32), self.struct()
-        check_status(
-            _functions().haina_prior_cost(byref(struct), pointer(given), len(words), pointer(nats))
-        )
+        check_status(_functions().haina_prior_cost(byref(struct), pointer(given), len(words), pointer(nats)))
         return nats
 
 

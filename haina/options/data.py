@@ -38,8 +38,9 @@ class VocabularyOptions:
     )
     coverage: float = flag(
         0.9999,
-        "share of the text whose characters have a piece; the rest becomes bytes [default: 0.9999]",
-        "有独立词元的字符占全部文本的比例，其余退回字节，默认 0.9999",
+        "share of the text whose characters have a piece of their own, the rest becomes bytes; for little text 0.99, "
+        "or rare characters take the places of words [default: 0.9999]",
+        "有独立词元的字符占全部文本的比例，其余退回字节；语料少时宜用 0.99，否则生僻字会挤占词语的位置；默认 0.9999",
         metavar="SHARE",
         least=0.9,
         most=1.0,

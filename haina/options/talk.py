@@ -12,6 +12,12 @@ from haina.options.models import ModelOptions
 class ChatOptions(ModelOptions):
     """A conversation. None: what the checkpoint's generation_config.json says."""
 
+    adapter: str | None = flag(
+        None,
+        "answer through this adapter (LoRA) of the model",
+        "通过该模型的这个适配器（LoRA）回答",
+        metavar="ADAPTER",
+    )
     system: str | None = flag(None, "system prompt", "系统提示", metavar="TEXT")
     temperature: float | None = flag(
         None, "0: always the likeliest token", "温度；0 为总取最可能的词元", metavar="T"

@@ -42,6 +42,8 @@ class TrainOptions:
     save_every: int = 100  # steps
     keep: int = 2  # states on the disk
     compile: bool = False  # slower to start; faster where a GPU or bf16 instructions do the work
+    threads: int = 0  # of torch on a CPU; 0: as it comes
+    patience: int = 0  # stop after so many validations without a better one, keep the best; 0: never
 
 
 RUN_HELP = (
@@ -65,6 +67,21 @@ class LongRunOptions:
         "block：不保留层内激活值，反向时重算：省内存，约慢三分之一",
     )
     device: Literal["auto", "cpu", "cuda", "mps"] = flag("auto", "where to compute", "计算设备")
+    threads: int | None = flag(
+        None,
+        "CPU threads; a run keeps its number, since sums depend on it [default: 1 or all, whichever is faster here]",
+        "CPU 线程数；求和结果与之有关，续训时沿用；默认实测单线程与全部线程，取较快者",
+        metavar="N",
+        least=1,
+        most=1024,
+    )
+    patience: int = flag(
+        0,
+        "stop after N validations without a better one, and keep the best weights [default: never, the last]",
+        "连续 N 次验证没有改善就停止，并保留最好的权重；默认不停，用最后的权重",
+        metavar="N",
+        least=0,
+    )
     keep: int = flag(
         2, "states kept on the disk [default: 2]", "磁盘上保留的状态数，默认 2", metavar="N", least=1
     )
@@ -281,10 +298,10 @@ class PretrainOptions(LongRunOptions):
     log_every: int = flag(
         10, "steps between lines of the log [default: 10]", "每几步记录一次，默认 10", metavar="N", least=1
     )
-    valid_every: int = flag(
-        100,
-        "steps between validations and samples [default: 100]",
-        "每几步验证并生成样例，默认 100",
+    valid_every: int | None = flag(
+        None,
+        "steps between validations and samples [default: 100, or a tenth of them all]",
+        "每几步验证并生成样例，默认 100，步数少时为其十分之一",
         metavar="N",
         least=1,
     )
@@ -318,4 +335,13 @@ class LadderOptions:
         metavar="N",
         least=0.01,
     )
+    rungs: int = flag(
+        5,
+        "how many sizes, the smallest first; each is about three times the work of the one before [default: 5]",
+        "训练几个规模，从最小的起；每级计算量约为前一级的三倍；默认 5",
+        metavar="N",
+        least=4,
+        most=7,
+    )
+    device: Literal["auto", "cpu", "cuda", "mps"] = flag("auto", "where to compute", "计算设备")
     yes: bool = flag(False, "begin without asking", "不再询问，直接开始", short="-y")

@@ -35,11 +35,11 @@ class TuneOptions(LongRunOptions):
         least=0.001,
     )
     targets: str = flag(
-        "W_pack",
+        "W_pack,o_proj,gate_proj,up_proj,down_proj",
         "matrices that LoRA goes beside, with commas between: W_pack (q, k and v as one), q_proj, k_proj, v_proj, "
-        "o_proj, gate_proj, up_proj, down_proj [default: W_pack]",
+        "o_proj, gate_proj, up_proj, down_proj [default: all]",
         "LoRA 所在的矩阵，以逗号分隔：W_pack（q、k、v 合一）、q_proj、k_proj、v_proj、o_proj、gate_proj、up_proj、"
-        "down_proj；默认 W_pack",
+        "down_proj；默认全部",
         metavar="NAMES",
     )
     lr: float | None = flag(

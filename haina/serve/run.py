@@ -102,8 +102,8 @@ def serve(given: Mapping[str, Any], default: str) -> None:
 
 def _load(shelf: Shelf) -> None:
     """The default model, before anybody asks. What is wrong with it or with the others is said here: ValueError."""
-    for name in shelf.names[1:]:
-        shelf.check(name)
+    for doubt in [doubt for name in shelf.names[1:] for doubt in shelf.check(name)]:
+        note(doubt)
     with Status() as status:
         served = shelf.load(progress=status.progress)
     for text in served.model.checkpoint.notes:

@@ -21,6 +21,7 @@ from haina.apps.model import (
     Model,
     NoRoom,
     Progress,
+    adapted,
     context_tokens,
     load_model,
     opened,
@@ -77,7 +78,6 @@ class Served:
     model: Model
     thread: EngineThread
     watcher: Watcher | None = None
-    adapter: str = ""  # with which every request is answered
     adapters: Mapping[str, Served] = field(default_factory=dict)  # the same model with each of its own
 
     @cached_property
@@ -92,7 +92,7 @@ class Served:
 
     async def events(self, asked: Asked) -> AsyncGenerator[Event | Reading, None]:
         """As EngineThread.events, and the watcher hears them."""
-        events = self.thread.events(replace(asked, adapter=self.adapter))
+        events = self.thread.events(replace(asked, adapter=self.model.adapter))
         if self.watcher:
             events = self.watcher.watch(self.name, asked, events)
         async with aclosing(events) as heard:
@@ -158,12 +158,15 @@ class Shelf:
         """Where a model lies. UnknownModel."""
         return self._place(name).folder
 
-    def check(self, name: str) -> None:
-        """ValueError: what is wrong with a model or an adapter, as far as it can be seen without loading it."""
+    def check(self, name: str) -> list[str]:
+        """What a person should know. ValueError: what is wrong, as far as it can be seen without loading it."""
         place = self._place(name)
         checkpoint = Checkpoint.open(place.folder, verify=False)
-        if name in place.adapters:
-            Adapter.read(place.adapters[name]).places(checkpoint.config)
+        if name not in place.adapters:
+            return []
+        adapter = Adapter.read(place.adapters[name])
+        adapter.places(checkpoint.config)
+        return adapter.doubts(checkpoint)
 
     def load(self, name: str | None = None, *, progress: Progress | None = None) -> Served:
         """Load a model now, before there is a loop. ValueError: why it cannot be."""
@@ -266,10 +269,11 @@ class Shelf:
     def _opened(self, place: _Place, checkpoint: Checkpoint, progress: Progress | None) -> Served:
         many = self._options.conversations or _conversations(checkpoint, self._options)
         model = load_model(checkpoint, self._options, conversations=many, progress=progress)
-        for name, folder in place.adapters.items():
-            model.engine.add_adapter(name, Adapter.read(folder))
+        with_each = {
+            name: adapted(model, name, Adapter.read(folder)) for name, folder in place.adapters.items()
+        }
         served = Served(place.name, model, EngineThread(model.engine), self._watcher)
-        served.adapters = {name: replace(served, name=name, adapter=name) for name in place.adapters}
+        served.adapters = {name: replace(served, name=name, model=own) for name, own in with_each.items()}
         return served
 
     def _rest(self, place: _Place) -> None:

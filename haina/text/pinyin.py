@@ -17,7 +17,18 @@ INITIALS = ("zh", "ch", "sh", *"bpmfdtnlgkhjqxrzcsyw")
 LONGEST_PHRASE = 8  # characters
 LONGEST = 6  # keys of a syllable: zhuang
 _TONES = {"\u0304": "1", "\u0301": "2", "\u030c": "3", "\u0300": "4"}
-_NOT_TYPED = {"m", "n", "ng", "hm", "hng", "ê", "den", "dia_", "yo_", "o_"}  # sounds that no keyboard spells so
+_NOT_TYPED = {
+    "m",
+    "n",
+    "ng",
+    "hm",
+    "hng",
+    "ê",
+    "den",
+    "dia_",
+    "yo_",
+    "o_",
+}  # sounds that no keyboard spells so
 
 
 def spelled(marked: str) -> str:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from haina.checkpoint.adapter import fingerprint
 from haina.checkpoint.checkpoint import Checkpoint
 from haina.data.dialogues import Dialogue
 from haina.model.config import ModelConfig
@@ -32,6 +33,7 @@ class Base:
     checkpoint: Checkpoint
     template: Template
     device: Device
+    speaks: bool = True  # the folder says its chat format: it was taught to answer
 
     @classmethod
     def open(cls, folder: Path, device: Literal["auto", "cpu", "cuda", "mps"]) -> Base:
@@ -51,7 +53,8 @@ class Base:
                     "（user_token_id、assistant_token_id），或换一个模型",
                 )
             )
-        return cls(checkpoint, template, chosen_device(device))
+        speaks = template_for(architecture, checkpoint.generation) is not None
+        return cls(checkpoint, template, chosen_device(device), speaks)
 
     @property
     def config(self) -> ModelConfig:
@@ -60,6 +63,30 @@ class Base:
     @property
     def tokenizer(self) -> Tokenizer:
         return self.checkpoint.tokenizer
+
+    @property
+    def generation(self) -> dict[str, Any]:
+        """generation_config.json of what comes of it: the chat format is told."""
+        ids = {"user_token_id": self.template.user_id, "assistant_token_id": self.template.assistant_id}
+        return {
+            "eos_token_id": self.template.eos_id,
+            "max_new_tokens": 256,
+            **self.checkpoint.generation,
+            **ids,
+        }
+
+    def notes(self, asked: TuneOptions) -> list[str]:
+        """What will work, but not well."""
+        if self.speaks or not (asked.lora or asked.qlora):
+            return []
+        folder = self.checkpoint.folder
+        return [
+            say(
+                f"note: {folder} was never taught to answer, and LoRA leaves the ids of the roles as they are; "
+                "the first sft of a base model is better without --lora",
+                f"注意：{folder} 从未学过对话，而 LoRA 不改动角色词元；基座模型的第一次 sft 最好不带 --lora",
+            )
+        ]
 
     def about(self) -> dict[str, Any]:
         """What tells this model from another."""
@@ -121,7 +148,8 @@ class Network:
             base=base.checkpoint.folder.resolve().name,
             seed=asked.seed,
         )
-        lora = Lora(decoder, new)
+        own = replace(new, base_sha256=fingerprint(base.checkpoint), generation=base.generation)
+        lora = Lora(decoder, own)
         return cls(decoder, lora)
 
     def about(self, asked: TuneOptions) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from haina.options.training import PretrainOptions, TrainOptions
 from haina.train.loop import OF_A_SESSION
 from haina.train.optim import schedule
 from haina.train.state import Progress, States, take_up, verified
-from haina.wording import say
+from haina.wording import say, short
 
 DECAY = 0.1  # of what a run saw: enough for the rates to fall (arXiv:2404.06395, section 4.3)
 
@@ -165,7 +165,7 @@ class Begin:
 
 def remarks(found: Parent, asked: PretrainOptions) -> list[str]:
     """Where a branch begins, for a person."""
-    seen, name = f"{found.tokens / 1e6:,.1f} M", found.file("").name
+    seen, name = short(found.tokens), found.file("").name
     step = f"{found.progress.step:,}"
     told = [
         say(

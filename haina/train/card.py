@@ -15,7 +15,14 @@ from haina.checkpoint.read_json import read_json_object
 from haina.data.tokens import Tokens
 from haina.options.training import TrainOptions
 from haina.train.log import clock
-from haina.train.plan import Plan
+from haina.train.plan import SIZES, Plan
+from haina.wording import short
+
+# Fields of TrainOptions that are flags of their own and change what is learnt.
+NUMBERS = (
+    "optimiser", "matrix_lr", "other_lr", "momentum", "beta1", "beta2", "weight_decay", "schedule", "flat", "warm_up",
+    "clip", "seed", "precision", "recompute", "threads", "patience", "valid_every",
+)  # fmt: skip
 
 
 def card(folder: Path, plan: Plan, tokens: Tokens, lines: Sequence[Mapping[str, Any]]) -> str:
@@ -33,7 +40,7 @@ A base model pre-trained with haina {haina.__version__}: it continues text and w
 feed-forward {c.intermediate_size}, {c.position}, {c.head} head, context {c.max_position_embeddings} |
 | parameters 参数 | {c.parameters:,}, bf16 |
 | vocabulary 词表 | {tokens.about["pieces"]:,} pieces, sha256 `{tokens.about["tokenizer"]}` |
-| training 训练 | {o.steps:,} steps, {plan.tokens / 1e6:,.1f} M tokens \
+| training 训练 | {o.steps:,} steps, {short(plan.tokens)} tokens \
 ({plan.tokens / plan.unique_tokens:.2g} epochs), {plan.flops:.3g} FLOPs |
 | begun from 起点 | {begun(run.get("from"))} |
 | batch 批量 | {o.accumulate} × {o.rows} rows × {o.length} tokens; attention stays inside a document |
@@ -52,13 +59,13 @@ tokens.json: sha256 of its source 来源摘要 `{tokens.about["source"] or "–"
 {domains(tokens, last.get("valid", {}))}
 
 ## Limits 局限
-Of this size a model writes fluent text of the kinds above and knows few facts; what it says may be wrong.
-此规模的模型能写出上述类型的流畅文本，但知识有限，内容可能有误。
+It continues text of the kinds above; what it says may be wrong.
+它续写上述类型的文本，内容可能有误。
 
 ## Repeat it 重新训练
-`run.json` beside this folder's run holds every number. 全部参数见训练目录中的 `run.json`。
+TEXT: the corpus or token folder above, with its --mix 即上述语料目录或词元目录
 ```
-haina train pretrain TOKENS --tokenizer tokenizer.model {again(plan, run)}
+{again(plan, run)}
 ```
 """
 
@@ -67,7 +74,7 @@ def begun(origin: Mapping[str, Any] | None) -> str:
     """The run and the state with which this one began."""
     if origin is None:
         return "random weights 随机权重"
-    return f"{origin['run']}, step {origin['step']:,}, {origin['tokens'] / 1e6:,.1f} M tokens, `{origin['state'][:16]}`"
+    return f"{origin['run']}, step {origin['step']:,}, {short(origin['tokens'])} tokens, `{origin['state'][:16]}`"
 
 
 def rates(o: TrainOptions) -> str:
@@ -75,11 +82,27 @@ def rates(o: TrainOptions) -> str:
 
 
 def again(plan: Plan, run: Mapping[str, Any]) -> str:
-    """Flags that begin such a run; run.json has the rest."""
-    o, origin = plan.options, run.get("from")
-    first = f"--from {origin['run']}/states/{origin['step']:08}" if origin else f"--size {plan.size}"
-    batch = o.rows * o.accumulate * o.length
-    return f"{first} --tokens {plan.tokens} --batch {batch} --length {o.length} --schedule {o.schedule} --seed {o.seed}"
+    """The command with every flag that makes the numbers of such a run, four to a line."""
+    o, c, origin = plan.options, plan.config, run.get("from")
+    flags: dict[str, object] = {"size": plan.size, "position": c.position, "head": c.head}
+    flags = {"from": f"{origin['run']}/states/{origin['step']:08}"} if origin else flags
+    flags |= {"weights": run["weights"]} if run.get("weights") else {}
+    flags |= {
+        "tokens": plan.tokens,
+        "batch": o.rows * o.accumulate * o.length,
+        "rows": o.rows,
+        "length": o.length,
+    }
+    flags |= {name.replace("_", "-"): getattr(o, name) for name in NUMBERS}
+    flags |= {"z-loss": run.get("z_loss", "logsumexp"), "compile": "on" if o.compile else "off"}
+    if plan.size not in SIZES and not origin:
+        return f"haina train ladder TEXT --tokenizer tokenizer.model --length {o.length}"
+    told = [
+        f"--{name} {value:g}" if isinstance(value, float) else f"--{name} {value}"
+        for name, value in flags.items()
+    ]
+    lines = [" ".join(told[at : at + 4]) for at in range(0, len(told), 4)]
+    return " \\\n  ".join(["haina train pretrain TEXT --tokenizer tokenizer.model --out RUN", *lines])
 
 
 def domains(tokens: Tokens, valid: Mapping[str, Mapping[str, float]]) -> str:

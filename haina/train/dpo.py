@@ -39,6 +39,7 @@ from haina.train.tune import (
     padded,
     plan,
     require_memory,
+    require_single,
     settled,
     whole,
 )  # fmt: skip
@@ -181,6 +182,7 @@ def prepare(
     model: Path, data: Path, asked: DpoOptions, *, available: Available = lambda device: None
 ) -> Tuning:
     """Open and check everything. ValueError names what is amiss: the model, a row, too little memory or disk."""
+    require_single()
     base, folder = Base.open(model, asked.device), Path(asked.out)
     length, found = base.length(asked.length), survey(data, lambda row: preference(row, ignored(asked)))
     notes = whole(found, asked)

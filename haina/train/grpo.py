@@ -39,6 +39,7 @@ from haina.train.tune import (
     padded,
     plan,
     require_memory,
+    require_single,
     settled,
     whole,
 )  # fmt: skip
@@ -201,6 +202,7 @@ def prepare(
 
     sampler: who answers; by default the network in training itself.
     """
+    require_single()
     if not asked.reward:
         raise ValueError(say("what is rewarded? Give --reward", "奖励什么？请用 --reward 给出规则"))
     base, reward = Base.open(model, asked.device), reward_by(asked.reward)

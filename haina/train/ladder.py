@@ -13,23 +13,34 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 
 from haina.model.config import ModelConfig
 from haina.options.training import LadderOptions, PretrainOptions
+from haina.train.curves import paper
 from haina.train.log import clock, read_log, replace_file
-from haina.train.plan import Size, flops_per_token, matmul_peak, shape
-from haina.train.pretrain import prepare, run
-from haina.train.text import own_tokenizer
-from haina.wording import say
+from haina.train.plan import EPOCHS, Size, flops_per_token, matmul_peak, shape
+from haina.train.pretrain import chosen_device, prepare, run
+from haina.train.text import own_text, own_tokenizer
+from haina.wording import say, short
 
 # Width, layers, heads: they grow together as in the published ladder, feed-forward = 3 · width. With 20 tokens a weight
 # of the matrix products (arXiv:2203.15556) every rung is trained as far as its compute is best spent.
-SHAPES = ((96, 3, 2), (128, 4, 2), (192, 4, 3), (256, 5, 4), (320, 6, 5))
-NEXT = (384, 6, 6)
+SHAPES = (
+    (96, 3, 2),
+    (128, 4, 2),
+    (192, 4, 3),
+    (256, 5, 4),
+    (320, 6, 5),
+    (384, 6, 6),
+    (448, 7, 7),
+    (512, 8, 8),
+)
+
+DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 
 
 @dataclass(frozen=True)
@@ -112,14 +123,12 @@ def _squares(b: float, compute: np.ndarray, nats: np.ndarray) -> tuple[float, fl
 def climb_all(text: Path, folder: Path, options: LadderOptions) -> str | None:
     """Train every rung in `folder`, write ladder.json and ladder.png; what was found, or None if it was stopped."""
     pieces = own_tokenizer(folder, options.tokenizer).size
-    sizes, after = (
-        rungs(shapes, pieces, options.length, options.tokens_per_weight) for shapes in (SHAPES, (NEXT,))
-    )
-    found = climb(text, folder, sizes)
+    *sizes, (name, size) = asked(options, pieces).items()
+    own = own_text(text, "", "", folder, own_tokenizer(folder, None), verify=False).whole.folder
+    found = climb(own, folder, dict(sizes), options.device)
     if len(found) < len(sizes):
         return None
     law = fit(found)
-    (name, size), *_ = after.items()
     flops = size.tokens * flops_per_token(network(size, pieces), options.length)
     following = Rung(name, flops, law.nats(flops))
     report(folder, found, law, following)
@@ -131,52 +140,77 @@ def climb_all(text: Path, folder: Path, options: LadderOptions) -> str | None:
     )
 
 
+def asked(options: LadderOptions, pieces: int) -> dict[str, Size]:
+    """The rungs that are asked for, and the one after them, which is predicted."""
+    shapes = SHAPES[: options.rungs + 1]
+    return rungs(shapes, pieces, options.length, options.tokens_per_weight)
+
+
 def told(text: Path, options: LadderOptions) -> str:
-    """What will be trained, for a person to say yes to. ValueError: no tokenizer."""
-    pieces = own_tokenizer(Path(options.out), options.tokenizer).size
-    sizes = rungs(SHAPES, pieces, options.length, options.tokens_per_weight)
-    lines = []
-    for name, size in sizes.items():
-        config, tokens = network(size, pieces), size.tokens / 1e6
-        flops = size.tokens * flops_per_token(config, options.length)
-        millions = config.parameters / 1e6
-        lines.append(
+    """What will be trained, for a person to say yes to; the text is encoded for it. ValueError: no tokenizer."""
+    tokenizer = own_tokenizer(Path(options.out), options.tokenizer)
+    *sizes, _ = asked(options, tokenizer.size).values()
+    unique = own_text(text, "", "", Path(options.out), tokenizer).learned_tokens
+    flops = [size.tokens * flops_per_token(network(size, tokenizer.size), options.length) for size in sizes]
+    lines = [_rung(size, tokenizer.size, work) for size, work in zip(sizes, flops, strict=True)]
+    device = chosen_device(options.device)
+    hours = clock(sum(flops) / matmul_peak(device, torch.float32) / 0.5)
+    lines.append(say(f"about {hours} in all on this machine", f"在本机上共需约 {hours}"))
+    return "\n".join([*lines, *_repeated(sizes, unique, options)])
+
+
+def _rung(size: Size, pieces: int, flops: float) -> str:
+    parameters, tokens = short(network(size, pieces).parameters), short(size.tokens)
+    return say(
+        f"d{size.hidden}: {parameters} parameters, {tokens} tokens, {flops:.2g} FLOPs",
+        f"d{size.hidden}：{parameters} 参数，{tokens} 词元，{flops:.2g} FLOPs",
+    )
+
+
+def _repeated(sizes: Sequence[Size], unique: float, options: LadderOptions) -> list[str]:
+    """A line if some rungs would see the text again and again. ValueError: all of them would, which makes no law."""
+    least, most = sizes[0].tokens / unique, sizes[-1].tokens / unique
+    if most <= 1.01:
+        return []
+    tokens, needed = short(unique), short(sizes[-1].tokens)
+    fresh = options.tokens_per_weight / most
+    if least > EPOCHS:
+        raise ValueError(
             say(
-                f"{name}: {millions:.1f} M parameters, {tokens:,.1f} M tokens, {flops:.2g} FLOPs",
-                f"{name}：{millions:.1f} M 参数，{tokens:,.1f} M 词元，{flops:.2g} FLOPs",
+                f"{tokens} tokens are too little text for a ladder: even the smallest size would see it {least:.0f} "
+                f"times; give {needed} tokens, or --tokens-per-weight {fresh:.2g}",
+                f"语料仅 {tokens} 词元，不足以训练阶梯：最小的规模也要遍历 {least:.0f} 遍；请提供 {needed} 词元，"
+                f"或用 --tokens-per-weight {fresh:.2g}",
             )
         )
-    peak = matmul_peak("cpu", torch.float32)
-    total = sum(
-        size.tokens * flops_per_token(network(size, pieces), options.length) for size in sizes.values()
-    )
-    hours = clock(total / peak / 0.5)
-    return "\n".join([*lines, say(f"about {hours} in all on this CPU", f"在本机 CPU 上共需约 {hours}")])
+    return [
+        say(
+            f"note: the text has {tokens} tokens and is shown up to {most:.1f} times; the law is one of fresh text: "
+            f"give {needed}, fewer --rungs, or --tokens-per-weight {fresh:.2g}",
+            f"注意：语料有 {tokens} 词元，至多遍历 {most:.1f} 遍；缩放定律以不重复的语料为前提："
+            f"请提供 {needed} 词元，减小 --rungs，或用 --tokens-per-weight {fresh:.2g}",
+        )
+    ]
 
 
 def network(size: Size, pieces: int) -> ModelConfig:
     return shape(size, pieces, length=size.length, position="rope", head="plain")
 
 
-def climb(text: Path, folder: Path, sizes: Mapping[str, Size]) -> list[Rung]:
+def climb(text: Path, folder: Path, sizes: Mapping[str, Size], device: DeviceName = "auto") -> list[Rung]:
     """Every rung in turn, from where it stands; fewer of them if one was stopped."""
     found = []
     for name, size in sizes.items():
         done = folder / name / "rung.json"
         if not done.exists():
-            asked = PretrainOptions(
-                tokenizer=str(folder / "tokenizer.model"), out=str(folder / name), length=size.length
+            options = PretrainOptions(
+                tokenizer=str(folder / "tokenizer.model"),
+                out=str(folder / name),
+                length=size.length,
+                device=device,
             )
-            job = prepare(text, asked, size=size)
-            epochs = job.plan.tokens / job.plan.unique_tokens
-            if epochs > 1.01:
-                print(
-                    say(
-                        f"note: {name} sees the text {epochs:.1f} times; the law is one of fresh text, give more",
-                        f"注意：{name} 会将语料遍历 {epochs:.1f} 遍；缩放律以不重复的语料为前提，请增加语料",
-                    ),
-                    flush=True,
-                )
+            job = prepare(text, options, size=size)
+            print(f"— {name}", flush=True)
             if run(job) is None:
                 break
             last = read_log(folder / name / "log.jsonl")[-1]
@@ -195,9 +229,7 @@ def report(folder: Path, found: Sequence[Rung], law: Law, following: Rung) -> No
 
 def picture(found: Sequence[Rung], law: Law, following: Rung) -> bytes:
     """Loss against compute: the rungs, the law, and the prediction."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6, 4), dpi=110)
+    figure = paper(6, 4)
     axes = figure.subplots()
     compute = np.geomspace(min(r.flops for r in found) / 2, following.flops * 2, 100)
     label = f"{law.floor:.2f} + {law.a:.2f} · (C/{law.unit:.1e})^{law.b:.3f}"

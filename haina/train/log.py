@@ -81,7 +81,7 @@ class Log:
         due = step % self.options.log_every == 0 or now.step in (self.options.steps, self.options.stop_after)
         if not good:
             self.say(_left_out(step, now, measured))
-        if due or not good:
+        if now.step > step and (due or not good):  # of a run that went back this step did not happen
             line = self._line(step, measured) | ({} if good else {"skipped": True})
             self._write(line)
 

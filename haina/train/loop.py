@@ -29,6 +29,7 @@ import numpy as np
 import torch
 from torch.utils.checkpoint import checkpoint
 
+from haina.checkpoint.new_folder import disk_full
 from haina.checkpoint.read_json import read_json_object
 from haina.model.decoder import Decoder
 from haina.options.training import TrainOptions
@@ -41,7 +42,7 @@ from haina.train.sharding import at_rest, exchange_between_replicas
 from haina.train.shared import alone_in, states_of
 from haina.train.spikes import WINDOW, spike
 from haina.train.state import Progress, States
-from haina.wording import say
+from haina.wording import say, system_reason
 
 # Options that may differ from one session of a run to the next: they do not change its numbers.
 OF_A_SESSION = {"stop_after", "log_every", "valid_every", "save_every", "keep", "compile", "recompute"}
@@ -96,7 +97,7 @@ def train(task: Task, options: TrainOptions, folder: Path, *, pace: Pace | None 
     """
     folder.mkdir(parents=True, exist_ok=True)
     keep_freed_memory()
-    with alone_in(folder, task.world), stop_when_asked() as stop:
+    with on_disk(folder), alone_in(folder, task.world), stop_when_asked() as stop:
         task.world.from_first(lambda: keep_options(options, task.about, folder))
         trainer = Trainer(task, options, states_of(task.world, folder / "states", options.keep))
         now = trainer.begin()
@@ -203,6 +204,7 @@ def prepared(decoder: Decoder, objective: Objective, options: TrainOptions) -> O
 
     Blocks are compiled one by one: all have one shape, so that one is compiled.
     """
+    decoder.model.near = not options.compile
     for block in decoder.model.layers:
         if options.compile:
             block.compile()
@@ -281,6 +283,22 @@ def keep_freed_memory() -> None:
         trim_threshold, mmap_max = -1, -4  # M_TRIM_THRESHOLD, M_MMAP_MAX of malloc.h
         libc.mallopt(mmap_max, 0)
         libc.mallopt(trim_threshold, 2**31 - 1)
+
+
+@contextmanager
+def on_disk(folder: Path) -> Iterator[None]:
+    """ValueError for what the system refuses: which file or folder, why, and how to go on."""
+    try:
+        yield
+    except OSError as error:
+        why = system_reason(error)
+        en, zh = ("make room", "请腾出空间") if disk_full(error) else ("mend that", "请先解决")
+        raise ValueError(
+            say(
+                f"{error.filename or folder}: {why}; {en}, the same command goes on from the last state",
+                f"{error.filename or folder}：{why}；{zh}，再次运行同一命令即可从上次保存处继续",
+            )
+        ) from error
 
 
 @contextmanager

@@ -29,6 +29,8 @@ from haina.model.linear import LoraLinear, Packed, PackedEmbedding, PackedHead, 
 from haina.native.packing import PACKED
 from haina.wording import say
 
+EVERYWHERE = ("W_pack", "o_proj", "gate_proj", "up_proj", "down_proj")
+
 
 def fresh(
     config: ModelConfig,
@@ -36,7 +38,7 @@ def fresh(
     rank: int = 8,
     alpha: float = 16,
     dropout: float = 0.0,
-    targets: Sequence[str] = ("W_pack",),
+    targets: Sequence[str] = EVERYWHERE,
     base: str = "",
     seed: int = 0,
 ) -> Adapter:

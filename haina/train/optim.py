@@ -79,7 +79,7 @@ class CautiousAdamW(torch.optim.AdamW):
 
 def decay_where_agreed(weight: Tensor, update: Tensor, rate: float) -> None:
     """Shrink the entries of `weight` that the update, which is subtracted, pulls towards zero, too."""
-    weight.sub_(weight * ((update * weight) > 0), alpha=rate)
+    weight.addcmul_(weight, (update * weight).gt_(0), value=-rate)
 
 
 def orthogonal(matrices_BMN: Tensor, steps: int = 5) -> Tensor:

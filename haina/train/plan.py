@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -18,8 +18,10 @@ from haina.model.config import ModelConfig
 from haina.options.training import SizeName, TrainOptions
 from haina.train.log import clock
 from haina.train.objectives import CHUNK
-from haina.wording import say
+from haina.wording import say, short
 
+LEAST_PIECES = 1024
+ROOM = 1.2  # times what a size needs is free where it is named as one that fits
 EPOCHS = (
     4  # repeated so often text is worth nearly as much as fresh text (Muennighoff et al., arXiv:2305.16264)
 )
@@ -169,19 +171,32 @@ class Plan:
     def refuse_memory(self) -> None:
         """ValueError if the machine has less memory than a step takes."""
         if not self.fits and self.available_bytes is not None:
-            need, have = self.memory_bytes / 1e9, self.available_bytes / 1e9
+            need, have = short(self.memory_bytes, "B"), short(self.available_bytes, "B")
+            smaller = self.size_that_fits()
+            flag = f"--size {smaller}" if smaller else "--rows 1 --recompute block"
             raise ValueError(
                 say(
-                    f"size {self.size} needs {need:,.1f} GB of memory, {have:,.1f} GB are available; "
-                    "take a smaller --size, or --rows 1 and --recompute block",
-                    f"规模 {self.size} 需要内存 {need:,.1f} GB，可用 {have:,.1f} GB；"
-                    "请减小 --size，或用 --rows 1 与 --recompute block",
+                    f"size {self.size} needs {need} of memory, {have} are available; {flag} fits",
+                    f"规模 {self.size} 需要内存 {need}，可用 {have}；可用 {flag}",
                 )
             )
 
+    def size_that_fits(self) -> SizeName | None:
+        """The largest size below this one for which the memory is enough, with this vocabulary, in short parts."""
+        assert self.available_bytes is not None
+        most = self.config.parameters
+        for name, size in reversed(SIZES.items()):
+            pieces, length = self.config.vocab_size, size.length
+            config = shape(size, pieces, length=length, position="rope", head="plain")
+            options = replace(self.options, rows=1, length=length, optimiser=size.optimiser)
+            fits = memory_bytes(config, options) * ROOM <= self.available_bytes
+            if config.parameters < most and fits:
+                return name
+        return None
+
     def _shape(self) -> str:
         c = self.config
-        millions, shape = f"{c.parameters / 1e6:,.1f} M", f"{c.hidden_size} × {c.num_hidden_layers}"
+        millions, shape = short(c.parameters), f"{c.hidden_size} × {c.num_hidden_layers}"
         return say(
             f"size {self.size}: {millions} parameters ({shape}, {c.num_attention_heads} heads, "
             f"{c.vocab_size:,} pieces, {c.position})",
@@ -190,7 +205,7 @@ class Plan:
         )
 
     def _text(self) -> str:
-        unique, shown = (f"{n / 1e6:,.1f} M" for n in (self.unique_tokens, self.tokens))
+        unique, shown = short(self.unique_tokens), short(self.tokens)
         epochs = f"{self.tokens / self.unique_tokens:.2g}"
         return say(
             f"text: {unique} tokens, shown {epochs} times: {shown} tokens, {self.flops:.2g} FLOPs",
@@ -208,17 +223,54 @@ class Plan:
 
     def _time(self) -> str:
         left, speed = clock(self.tokens / self.speed), f"{self.speed:,.{0 if self.speed > 9 else 2}f}"
+        threads = self.options.threads
         return say(
-            f"time: {left} at {speed} tokens/s, by what this machine did just now",
-            f"时间：{left}（按本机刚才的实测，{speed} 词元/秒）",
+            f"time: {left} at {speed} tokens/s (threads: {threads}), by what this machine did just now",
+            f"时间：{left}（按本机刚才的实测，{threads} 线程，{speed} 词元/秒）",
         )
 
     def _room(self) -> str:
-        need, disk = f"{self.memory_bytes / 1e9:.1f} GB", f"{self.disk_bytes / 1e9:.1f} GB"
-        free = "?" if self.available_bytes is None else f"{self.available_bytes / 1e9:.1f} GB"
+        need, disk = short(self.memory_bytes, "B"), short(self.disk_bytes, "B")
+        free = "?" if self.available_bytes is None else short(self.available_bytes, "B")
         return say(
             f"memory: {need} of {free} available; disk: {disk}", f"内存：{need}，可用 {free}；磁盘：{disk}"
         )
+
+
+def remarks(size: Size, pieces: int, unique: float, total: float, *, chosen: bool) -> tuple[str, ...]:
+    """What will work, but not well. unique: tokens of the text; total: to be shown; chosen: a person said so."""
+    found = []
+    if total > EPOCHS * unique * 1.01:
+        found.append(
+            say(
+                f"note: the text is shown {total / unique:.0f} times; after {EPOCHS} times it teaches little, "
+                "and is learnt by heart",
+                f"注意：语料将遍历 {total / unique:.0f} 遍；超过 {EPOCHS} 遍后收效甚微，只是背诵",
+            )
+        )
+    if total < size.tokens / 2 and not chosen:
+        found.append(
+            say(
+                f"note: this size wants {short(size.tokens)} tokens; "
+                "a smaller one would learn as much from this text",
+                f"注意：此规模需要 {short(size.tokens)} 词元；对这些语料，更小的规模效果相当",
+            )
+        )
+    if pieces > 2 * (better := better_pieces(size, unique)):
+        found.append(
+            say(
+                f"note: {pieces:,} pieces are many for this size and text; about {better:,} would be better: "
+                f"haina tokenizer train … --pieces {better}",
+                f"注意：对此规模与语料而言，{pieces:,} 个词元的词表偏大，约 {better:,} 个为宜："
+                f"haina tokenizer train … --pieces {better}",
+            )
+        )
+    return tuple(found)
+
+
+def better_pieces(size: Size, unique: float) -> int:
+    """Pieces that suit a size, each seen about a hundred times in the text; a power of two."""
+    return max(LEAST_PIECES, min(size.vocabulary, int(2 ** math.floor(math.log2(max(1.0, unique / 100))))))
 
 
 def matmul_peak(device: str, dtype: torch.dtype, *, side: int = 1024, rounds: int = 4) -> float:

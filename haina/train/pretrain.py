@@ -44,12 +44,15 @@ from haina.train.plan import (
     matmul_peak,
     measured_speed,
     memory_bytes,
+    remarks,
     shape,
     state_bytes,
 )  # fmt: skip
 from haina.train.sharding import spread, whole_weights
 from haina.train.state import Progress, States
 from haina.train.text import Text, held_batches, own_text, own_tokenizer
+from haina.train.threads import choose
+from haina.train.verdict import risen
 from haina.train.watch import Watch
 from haina.wording import say
 
@@ -93,6 +96,7 @@ def prepare(
         asked = as_there(asked, before, folder)
     elif origin:
         asked = falling(asked, origin)
+    name = before.get("size") or (f"d{size.hidden}" if size else asked.size or "m")
     size = size or SIZES[asked.size or "m"]
     file = asked.tokenizer or (str(origin.file("tokenizer.model")) if origin else None)
     opened = partial(own_text, source, asked.mix, asked.weights or "", folder)
@@ -104,6 +108,7 @@ def prepare(
     config, options, notes = world.from_first(
         lambda: settle(asked, size, tokenizer, text, device, before, origin, readers)
     )
+    choose(options.threads, 0, config, device)  # each process for itself
     same_text = origin is not None and origin.shows(text.sha256, options)
     about = before.get("from") or (origin.about(same_text=same_text) if origin else None)
     need, have = memory_bytes(config, options, world.shares), world.from_first(lambda: available(device))
@@ -117,7 +122,7 @@ def prepare(
         {name: held_batches(part, options) for name, part in text.held.items()},
         next_token_with(asked.z_loss or "logsumexp"),
         about={
-            "size": asked.size or "m",
+            "size": name,
             "config": config.to_hf(),
             "z_loss": asked.z_loss or "logsumexp",
             "tokens": text.sha256,
@@ -138,7 +143,7 @@ def prepare(
         options = replace(options, save_every=max(1, min(options.steps, round(SAVE_S / per_step))))
     disk = (options.keep + 1) * state_bytes(config, options.optimiser) + 2 * config.parameters
     plan = Plan(
-        asked.size or "m",
+        name,
         config,
         options,
         int(text.learned_tokens),
@@ -197,6 +202,9 @@ def run(job: Pretraining) -> Path | None:
     refuse(job)
     if not train(job.task, job.options, job.folder, pace=job.pace):
         return None
+    for note in risen(read_log(job.folder / "log.jsonl"), kept_best=job.options.patience > 0):
+        if job.task.world.first:
+            print(note, flush=True)
     place = job.folder / "model"
     if job.task.world.from_first(lambda: wanted(place, job.options.steps)):
         publish(job, place)
@@ -234,9 +242,17 @@ def publish(job: Pretraining, place: Path) -> None:
             "steps": job.options.steps,
             "tokens": job.task.about["tokens"],
             "by_character": encoding["by_character"],
+            **licence_of(job.tokens),
         },
         files=files,
     )
+
+
+def licence_of(tokens: Tokens) -> dict[str, str]:
+    """The licences of the text, the commonest first, for a manifest; nothing if nobody told them."""
+    counts: Mapping[str, int] = tokens.about.get("licences") or {}
+    named = sorted(counts, key=lambda name: -counts[name])
+    return {"licence": "text: " + ", ".join(named)} if named else {}
 
 
 def settle(
@@ -257,6 +273,7 @@ def settle(
     length = asked.length or size.length
     run = before or (origin.run if origin else {})
     config = network(asked, size, tokenizer, length, run)
+    threads = choose(asked.threads, before.get("threads", 0), config, device)
     unique = text.learned_tokens
     total = asked.tokens or min(size.tokens, EPOCHS * unique)
     rows = asked.rows or max(1, PART_TOKENS[device] // length)
@@ -289,13 +306,15 @@ def settle(
         compile=asked.compile == "on" or (asked.compile == "auto" and bf16),
         recompute=asked.recompute,
         log_every=asked.log_every,
-        valid_every=asked.valid_every,
+        valid_every=asked.valid_every or min(100, -(-steps // 10)),
         save_every=asked.save_every or 100,
         keep=asked.keep,
+        threads=threads,
+        patience=asked.patience,
     )
     if origin:
         return config, options, tuple(branch.remarks(origin, asked))
-    return config, options, remarks(asked, size, tokenizer, unique, total)
+    return config, options, remarks(size, tokenizer.size, unique, total, chosen=asked.tokens is not None)
 
 
 def given(asked: float | None, otherwise: float) -> float:
@@ -312,36 +331,6 @@ def network(
         return replace(config, max_position_embeddings=max(length, config.max_position_embeddings))
     position = asked.position or ("alibi" if asked.size == "13b" else "rope")
     return shape(size, tokenizer.size, length=length, position=position, head=asked.head or "plain")
-
-
-def remarks(
-    asked: PretrainOptions, size: Size, tokenizer: Tokenizer, unique: float, total: float
-) -> tuple[str, ...]:
-    """What will work, but not well."""
-    found = []
-    if total > EPOCHS * unique * 1.01:
-        found.append(
-            say(
-                f"note: the text is shown {total / unique:.0f} times; after {EPOCHS} times it teaches little",
-                f"注意：语料将遍历 {total / unique:.0f} 遍；超过 {EPOCHS} 遍后收效甚微",
-            )
-        )
-    if total < size.tokens / 2 and asked.tokens is None:
-        found.append(
-            say(
-                f"note: this size wants {size.tokens / 1e6:,.0f} M tokens; "
-                "a smaller one would learn as much from this text",
-                f"注意：此规模需要 {size.tokens / 1e6:,.0f} M 词元；对这些语料，更小的规模效果相当",
-            )
-        )
-    if tokenizer.size > 2 * size.vocabulary or unique < 100 * tokenizer.size:
-        found.append(
-            say(
-                f"note: a vocabulary of {tokenizer.size:,} pieces is large for this size or this text",
-                f"注意：对此规模或这些语料而言，{tokenizer.size:,} 个词元的词表偏大",
-            )
-        )
-    return tuple(found)
 
 
 def try_speed(task: Task, shown: Shown, options: TrainOptions, pace: Pace, device: str) -> float:

@@ -35,6 +35,7 @@ from haina.train.tune import (
     origin,
     plan,
     require_memory,
+    require_single,
     settled,
     whole,
 )  # fmt: skip
@@ -50,6 +51,7 @@ def prepare(
     model: Path, data: Path, asked: SftOptions, *, available: Available = lambda device: None
 ) -> Tuning:
     """Open and check everything. ValueError names what is amiss: the model, a row, too little memory or disk."""
+    require_single()
     base, folder = Base.open(model, asked.device), Path(asked.out)
     length, found = base.length(asked.length), survey(data, lambda row: dialogue(row, ignored(asked)))
     notes = whole(found, asked)
@@ -77,7 +79,12 @@ def prepare(
 
 def fitted(found: Dialogue, base: Base, length: int) -> Dialogue:
     """The dialogue up to the last answer with which it fits into `length` tokens; empty if the first does not."""
-    ends = np.cumsum([(m.role != "system") + len(base.tokenizer.encode(m.content)) for m in found])
+    ends = np.cumsum(
+        [
+            (m.role != "system") + len(base.tokenizer.encode(m.content, by_character=m.by_character))
+            for m in found
+        ]
+    )
     while found and ends[len(found) - 1] + 1 > length:
         found = found[:-2]
     return found if found and found[-1].role == "assistant" else ()

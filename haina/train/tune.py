@@ -31,6 +31,7 @@ from haina.text.messages import IGNORED
 from haina.train.base import Base
 from haina.train.card import machine
 from haina.train.curves import curve
+from haina.train.distributed import started
 from haina.train.log import Pace, clock, read_log
 from haina.train.loop import Task, train
 from haina.train.lora import Lora
@@ -58,6 +59,17 @@ class Tuning:
     made: str  # the verb
     lora: Lora | None = None
     begin: Callable[[], None] = lambda: None  # what takes too long to be done before a person says yes
+
+
+def require_single() -> None:
+    """ValueError if torchrun or srun started several processes: here each would train a model of its own."""
+    if started() > 1:
+        raise ValueError(
+            say(
+                f"tuning runs in one process, {started()} were started; call it without torchrun or srun",
+                f"微调只用单个进程，现已启动 {started()} 个；请不要通过 torchrun 或 srun 运行",
+            )
+        )
 
 
 def whole(survey: Survey[Any], asked: TuneOptions) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from haina.checkpoint.new_folder import alone
 from haina.data.build import build
 from haina.data.steps import read_rows
 from haina.options.data import BuildOptions
@@ -167,6 +168,14 @@ def test_killed_at_any_moment_it_goes_on(folder: Path) -> None:
         process.wait()
         assert not (folder / "killed").exists()
     assert bytes_of(made(folder, "killed", workers=1)) == whole
+
+
+def test_two_processes_do_not_build_one_corpus(folder: Path) -> None:
+    with alone(folder / ".corpus.lock", ""), pytest.raises(ValueError, match="another process builds it"):
+        made(folder, "corpus", workers=1)
+    assert not (folder / "corpus").exists() and not (folder / ".corpus.building").exists()
+    made(folder, "corpus", workers=1)
+    assert not (folder / ".corpus.lock").exists()
 
 
 def test_ray_makes_the_same_bytes(folder: Path) -> None:

@@ -76,6 +76,15 @@ def test_a_row_that_is_no_dialogue_says_why(row: dict[str, Any], words: str) -> 
         dialogue(row)
 
 
+def test_a_message_may_be_read_by_character() -> None:
+    asked, said = dialogue({"messages": [U | {"by_character": False}, A | {"by_character": True}]})
+    assert (asked.by_character, said.by_character) == (False, True)
+    with pytest.raises(ValueError, match="message 2: by_character is not true or false"):
+        dialogue({"messages": [U, A | {"by_character": 1}]})
+    with pytest.raises(ValueError, match="unknown key 'by_character'"):
+        prompt({"messages": [U | {"by_character": True}]})
+
+
 def test_a_key_may_be_declared_to_mean_nothing() -> None:
     assert dialogue({"messages": [U, A], "functions": []}, frozenset({"functions"}))
 

@@ -41,10 +41,13 @@ def test_from_text_to_a_model_that_answers(tmp_path: Path) -> None:
             check=True,
         ).stdout
 
-    build, learn, train, run = steps("README.md")
+    build, learn, train, run, tune, ask = steps("README.md")
     told = haina(*build, "--workers", "1")
     assert "38 documents" in told and "; 0 dropped" in told
     assert "1,000 pieces" in haina(*learn)
     tokens = train.index("--tokens")
     assert "run/model: done" in haina(*train[:tokens], *train[tokens + 2 :], *SMALLER)
     haina(*run, "--max-new-tokens", "4")
+    epochs = tune.index("--epochs")
+    assert "tuned/model: done" in haina(*tune[:epochs], *tune[epochs + 2 :], "--epochs", "1", "--batch", "512")
+    haina(*ask, "--max-new-tokens", "4")

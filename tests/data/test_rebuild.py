@@ -1,4 +1,6 @@
-"""haina data fetch without a recipe: samples of the repositories, from a git server here, become a folder to train on."""
+"""haina data fetch without a recipe: samples of the repositories, from a git server here, become text to train on."""
+
+# ruff: noqa: E501 (the samples)
 
 import io
 import json
@@ -11,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from haina.data import fetch as fetching
-from haina.data.brook import base, talks
+from haina.data.brook import base
 from haina.data.read import rows
 from haina.data.rebuild import pack, plain, verse
 from haina.options.data import FetchOptions
@@ -168,7 +170,6 @@ def test_brook_reads_the_folder_as_it_reads_the_pack(made: tuple[Path, str]) -> 
     wire = json.dumps(found, ensure_ascii=False)
     assert "LEFT OUT" not in wire and "NO PROSE" not in wire
     assert "台湾的首都" in wire and "The answer is 2" in wire and "<<" not in wire and "\\n很难过" in wire
-    assert len(list(talks.talks(made[0], "train"))) > 1000
 
 
 def test_rows_have_the_fields_of_the_packs(made: tuple[Path, str], data: Path) -> None:

@@ -49,6 +49,11 @@ def test_a_text_costs_what_the_network_says_and_counts_all_bytes_but_the_first_t
     assert document.bytes == len(PROSE.encode()) - len(first) and first
 
 
+def test_behind_a_bos_all_bytes_count(subject: Subject) -> None:
+    document = Reader(subject.tokenizer, subject.template, bos=True)({"text": PROSE}, 1)
+    assert document.bytes == len(PROSE.encode()) and document.charged[:2].tolist() == [False, True]
+
+
 def test_a_dialogue_pays_for_its_words_and_not_for_its_marks(subject: Subject) -> None:
     said = [{"role": "user", "content": "你好"}, {"role": "assistant", "content": "Hello!"}]
     document = Reader(subject.tokenizer, subject.template)({"messages": said}, 1)
@@ -175,7 +180,8 @@ def test_bits_per_byte_verb(tmp_path: Path) -> None:
     assert domains.keys() == {"", "a", "b"} and domains[""]["documents"] == 2
     assert 1 < domains["a"]["bits_per_byte"] < domains["b"]["bits_per_byte"] < 12
     file.write_text("{}\n")
-    assert (found := run("bits-per-byte", str(WEIGHTS), str(file))).returncode == 2
+    found = run("bits-per-byte", str(WEIGHTS), str(file))
+    assert found.returncode == 2
     assert "has neither text nor messages" in found.stderr and found.stderr.count("\n") == 1
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+import haina.model.decoder
 from haina.model.cache import PlainCache
 from haina.model.config import SIZES, ModelConfig
 from haina.model.decoder import Decoder, Place
@@ -56,6 +57,27 @@ def test_token_by_token_equals_all_at_once(config: ModelConfig) -> None:
     for at in torch.arange(17).expand(3, 17).split([5, 1, 1, 10], dim=1):
         parts.append(decoder(ids_BT[:, at[0, 0] : at[0, -1] + 1], at, cache.reach(at)))
     assert torch.allclose(torch.cat(parts, 1), decoder(ids_BT), atol=2e-5)
+
+
+@pytest.mark.parametrize("config", SWITCHES.values(), ids=SWITCHES)
+def test_a_few_tokens_at_a_time_gather_what_all_at_once_do(
+    config: ModelConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Logits and gradients, of rows in which texts begin at different places."""
+    monkeypatch.setattr(haina.model.decoder, "QUERIES", 5)
+    decoder, ids_BT = random_decoder(config), torch.randint(0, 97, (2, 19))
+    at_BT = torch.stack([torch.arange(19) % 7, torch.arange(19) % 12])
+    decoder(ids_BT, at_BT).square().mean().backward()
+    near, windows = (
+        [w.grad for w in decoder.parameters()],
+        Place(decoder.model.position, at_BT, None, near=True).windows,
+    )
+    decoder.zero_grad(set_to_none=True)
+    decoder.model.near = False
+    decoder(ids_BT, at_BT).square().mean().backward()
+    for grad, weight in zip(near, decoder.parameters(), strict=True):
+        torch.testing.assert_close(grad, weight.grad, rtol=1e-4, atol=1e-5 * float(weight.grad.abs().max()))
+    assert [(first, end) for first, end, _ in windows] == [(0, 5), (0, 10), (0, 15), (12, 19)]
 
 
 @torch.no_grad()

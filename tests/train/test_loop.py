@@ -218,15 +218,18 @@ def test_a_spoilt_batch_is_left_out(toy: Any, tmp_path: Path) -> None:
     assert log[-1]["nats"] < log[0]["nats"] and all(p.isfinite().all() for p in task.decoder.parameters())
 
 
+@pytest.mark.parametrize(("save_every", "back"), [(4, 12), (1, 13)])
 def test_after_many_the_run_goes_back_and_leaves_them_out(
-    toy: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    save_every: int, back: int, toy: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     task = spoilt(toy, set(range(6, 14)))
     task.shown.asked.clear()
-    options = replace(toy.options, steps=16, save_every=4)
+    options = replace(toy.options, steps=16, save_every=save_every)
     assert train(task, options, tmp_path)
-    assert "back to step 12 without these batches" in capsys.readouterr().out
-    assert task.shown.asked == list(range(18))  # 12, 13 were spoilt; the steps 12 … 15 have 14 … 17
+    assert f"back to step {back} without these batches" in capsys.readouterr().out
+    assert task.shown.asked == list(
+        range(14 + 16 - back)
+    )  # the steps from there on have the batches from 14 on
     assert [line["step"] for line in lines(tmp_path)] == list(range(16))
 
 

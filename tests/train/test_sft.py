@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import torch
 
 from haina.checkpoint.checkpoint import Checkpoint
 from haina.data.pack import Batch
-from haina.options.tuning import SftOptions
+from haina.options.tuning import DpoOptions, GrpoOptions, SftOptions
 from haina.text.messages import Message
 from haina.train.base import Base
 from haina.train.loop import beside
@@ -168,6 +169,16 @@ def test_a_model_that_cannot_be_taught_is_refused(little: Path, lines: Lines, tm
         job(other, data, tmp_path / "run")
     with pytest.raises(ValueError, match=r"takes .* GB of memory, 0.0 GB are available; try --qlora"):
         prepare(little, data, options(tmp_path / "run"), available=lambda device: 1000)
+
+
+@pytest.mark.parametrize("verb", ["sft", "dpo", "grpo"])
+def test_several_processes_are_refused_before_anything(
+    verb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    asked = {"sft": SftOptions, "dpo": DpoOptions, "grpo": GrpoOptions}[verb]()
+    with pytest.raises(ValueError, match="one process, 2 were started; call it without torchrun"):
+        import_module(f"haina.train.{verb}").prepare(tmp_path / "none", tmp_path / "none", asked)
 
 
 def adapter(kind: str, model: Path, data: Path, folder: Path, **changes: Any) -> list[float]:

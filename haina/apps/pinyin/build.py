@@ -1,4 +1,7 @@
-"""The prior of the input method, made again: `python -m haina.apps.pinyin.build DATA [--more FILE]… --out FOLDER`.
+"""The tables of the input method, made again: `python -m haina.apps.pinyin.build DATA [MORE.txt …]`.
+
+DATA is a data pack (haina/data/brook/sources.py reads it), MORE are plain texts besides; README.md says which were
+used. Written are prior.safetensors here and the readings in haina/text.
 
 Text that may be shipped (haina/data/brook/sources.py is the gate) is cut into the words of the lexicon, the cut
 learnt from the text itself in two rounds; a trigram of them (ngram.py) is pruned and rounded to bytes. Words are
@@ -7,18 +10,31 @@ numbered by how common they are, so that 16 bits name those that have followers.
 
 from __future__ import annotations
 
+import argparse
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from haina.apps.pinyin import ngram
-from haina.apps.pinyin.lexicon import BOUNDARY, NUMBER, OTHER, SPECIAL, Lexicon, stored, trie
-from haina.apps.pinyin.lexicon import LONGEST as LONGEST_WORD
-from haina.native.lattice import BACKOFF_FROM, STEP, Prior, Segmenter, Trie
-from haina.text.normalize import codes
+from haina.apps.pinyin.lexicon import BOUNDARY, NUMBER, OTHER, SPECIAL, Lexicon, collect, stored, trie
+from haina.apps.pinyin.prior import FILE, Language
+from haina.data.brook import sources
+from haina.native.lattice import BACKOFF_FROM, Prior, Segmenter
+from haina.text import pinyin
+from haina.text.normalize import codes, simplified
 
+PROSE = {  # files of text_zh in the pack, and the sources taken of each
+    "literature": {"novel", "luxun"},
+    "articles": {"d2l-zh", "oiwiki", "react-zh", "osguide-zh", "howtocook", "howtolive"},
+    "misc": {"drcd", "cmrc2018", "xquad"},
+}
+CHAT = frozenset({"kdconv", "smile", "belle_eval", "sharegpt_zh", "huatuo", "medical_sft_1k"})
+FILM = 0.3  # of the probability of a word alone: what the subtitles say
+MOST = (1_500_000, 900_000)  # pairs and triples that are kept
 COMMON = 65_500  # words that have followers
 CHUNK = 1 << 20  # characters cut at once
 ROUNDS = 2
@@ -84,13 +100,18 @@ def renumber(lexicon: Lexicon, counted: np.ndarray) -> tuple[Lexicon, np.ndarray
 
 
 def unigram(words_N: np.ndarray, lexicon: Lexicon, film: float) -> np.ndarray:
-    """Probability of each word alone: half by how many different words it follows (Kneser and Ney), the others by how
-    often it occurs here, and (`film`) in subtitles; a little for each word, by its length, so that none is impossible."""
+    """Probability of each word alone: by how many different words it follows (Kneser and Ney) and how often it occurs
+    here, and (`film`) in subtitles; a little for each word, by its length, so that none is impossible."""
     size = len(lexicon.words)
     times = np.bincount(words_N, minlength=size).astype(np.float64)
     pairs = np.unique(words_N[:-1].astype(np.uint64) << np.uint64(32) | words_N[1:])
     ways = np.bincount((pairs & np.uint64(0xFFFFFFFF)).astype(np.int64), minlength=size).astype(np.float64)
-    floor = np.array([0.0 if word in SPECIAL else 1.0 / 4 ** min(len(word) - 2, 2) if len(word) > 1 else 0.02 for word in lexicon.words])
+    floor = np.array(
+        [
+            0.0 if word in SPECIAL else 1.0 / 4 ** min(len(word) - 2, 2) if len(word) > 1 else 0.02
+            for word in lexicon.words
+        ]
+    )
     text = 0.5 * ways / ways.sum() + 0.5 * times / times.sum()
     mixed = (1 - film) * text + film * lexicon.times / lexicon.times.sum()
     probability: np.ndarray = 0.985 * mixed + 0.015 * floor / floor.sum()
@@ -115,3 +136,71 @@ def quantised(model: ngram.Trigram) -> Prior:
         boundary=BOUNDARY,
         other=OTHER,
     )
+
+
+def texts(data: Path, more: Iterable[Path]) -> Iterator[str]:
+    """All that is counted, simplified. ValueError: a source is not open, or a file is missing."""
+    for file, wanted in PROSE.items():
+        for row in sources.prose(data, "text_zh", file, "train", frozenset(wanted)):
+            yield simplified(row["text"])
+    for row in sources.dialogues(data, "train", CHAT):
+        if row["lang"] == "zh":
+            yield simplified("\n".join(message["content"] for message in row["messages"]))
+    for path in more:
+        yield simplified(path.read_text("utf-8"))
+
+
+def write_readings(data: Path, folder: Path) -> None:
+    """readings.txt and phrases.txt of haina/text/pinyin.py."""
+    usual, others = defaultdict[str, list[str]](list), defaultdict[str, list[str]](list)
+    first: dict[str, str] = {}
+    for row in sources.pinyin(data, "char"):
+        known = [part for part in dict.fromkeys(map(pinyin.spelled, row["pinyin"])) if part]
+        if len(row["char"]) > 1 or ord(row["char"]) > 0xFFFF or not known:
+            continue
+        first[row["char"]] = chosen = pinyin.spelled(row.get("usual", "")) or known[0]
+        usual[chosen].append(row["char"])
+        for part in known if row["common"] else ():
+            if part != chosen:
+                others[part].append(row["char"])
+    rows = (
+        f"{part}\t{''.join(sorted(usual[part]))}\t{''.join(sorted(others[part]))}\n"
+        for part in sorted({*usual, *others})
+    )
+    (folder / "readings.txt").write_text("".join(rows), "utf-8")
+    phrases: dict[str, list[str]] = {}
+    for row in sources.pinyin(data, "phrase"):
+        parts = [pinyin.spelled(part) for part in row["pinyin"].split()]
+        fits = 2 <= len(row["word"]) == len(parts) <= pinyin.LONGEST_PHRASE and all(parts)
+        if (
+            fits
+            and "zdic" not in row["src"]
+            and [p[:-1] for p in parts] != [first.get(c, "?")[:-1] for c in row["word"]]
+        ):
+            phrases.setdefault(row["word"], parts)
+    lines = (f"{word}\t{' '.join(parts)}\n" for word, parts in sorted(phrases.items()))
+    (folder / "phrases.txt").write_text("".join(lines), "utf-8")
+
+
+def build(data: Path, more: Iterable[Path]) -> Language:
+    """The prior of a data pack and of other texts."""
+    lexicon = collect(data)
+    found, counted = cut(lexicon, list(texts(data, more)))
+    lexicon, new = renumber(lexicon, counted)
+    found = new[found]
+    alone = unigram(found, lexicon, FILM)
+    model = replace(ngram.train(found, alone[:COMMON], most=MOST), word_W=-np.log(alone))
+    return Language(quantised(model), trie(lexicon.readings, lexicon.words))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("more", type=Path, nargs="*")
+    asked = parser.parse_args()
+    write_readings(asked.data, Path(pinyin.__file__).parent)
+    build(asked.data, asked.more).save(FILE)
+
+
+if __name__ == "__main__":
+    main()

@@ -36,7 +36,11 @@ _ZIRANMA = ("iu q,ia w,ua w,uan r,ue t,ve t,uai y,ing y,uo o,un p,ong s,iong s,u
 _MICROSOFT = _ZIRANMA.replace("ing y", "ing ;") + ",v y"
 _MICROSOFT_ZERO = {"a": "oa", "o": "oo", "e": "oe", "ai": "ol", "an": "oj", "ao": "ok", "ei": "oz", "en": "of",
                    "er": "or", "ou": "ob", "ang": "oh", "eng": "og"}  # fmt: skip
-_SCHEMES = {"xiaohe": (_XIAOHE, _ZERO), "ziranma": (_ZIRANMA, _ZERO), "microsoft": (_MICROSOFT, _MICROSOFT_ZERO)}
+_SCHEMES = {
+    "xiaohe": (_XIAOHE, _ZERO),
+    "ziranma": (_ZIRANMA, _ZERO),
+    "microsoft": (_MICROSOFT, _MICROSOFT_ZERO),
+}
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,11 @@ class Spelling:
 
     scheme: Scheme = "full"
     fuzzy: frozenset[str] = frozenset()
+
+    @property
+    def letters(self) -> str:
+        """The keys that syllables are made of."""
+        return "abcdefghijklmnopqrstuvwxyz" + ";" * (self.scheme == "microsoft")
 
     def edges(self, keys: str, end: int, reach: Reach) -> list[Edge]:
         """What may have been typed up to `end`, from each key before it. An unfinished syllable is open: it ends the

@@ -82,7 +82,9 @@ def _phrase_readings(data: Path) -> Iterator[tuple[str, list[tuple[str, ...]]]]:
     found: dict[str, list[tuple[str, ...]]] = defaultdict(list)
     for row in sources.pinyin(data, "phrase"):
         if "zdic" not in row["src"] and _fits(row["word"]):
-            _add(found[row["word"]], [pinyin.spelled(part)[:-1] for part in row["pinyin"].split()], row["word"])
+            _add(
+                found[row["word"]], [pinyin.spelled(part)[:-1] for part in row["pinyin"].split()], row["word"]
+            )
     for row in sources.cedict(data, "train"):
         if _fits(row["word"]):
             parts = [_plain(part) for part in row["pinyin"].split()]
@@ -129,7 +131,9 @@ def trie(
     """Words by their syllables, level by level, so that the children of a node lie side by side."""
     number = {syllable: i for i, syllable in enumerate(pinyin.syllables())}
     spelled = [(tuple(number[s] for s in way), word, nats) for word, way, nats in readings]
-    nodes = sorted({way[:n] for way, _, _ in spelled for n in range(len(way) + 1)} | {()}, key=lambda w: (len(w), w))
+    nodes = sorted(
+        {way[:n] for way, _, _ in spelled for n in range(len(way) + 1)} | {()}, key=lambda w: (len(w), w)
+    )
     place = {node: i for i, node in enumerate(nodes)}
     first = np.zeros(len(nodes) + 1, np.uint32)
     np.add.at(first, [place[node[:-1]] + 1 for node in nodes[1:]], 1)

@@ -50,7 +50,10 @@ class Counts:
 
 
 def train(
-    words_N: np.ndarray, unigram_W: np.ndarray, least: tuple[int, int] = (1, 2), most: tuple[int, int] = (0, 0)
+    words_N: np.ndarray,
+    unigram_W: np.ndarray,
+    least: tuple[int, int] = (1, 2),
+    most: tuple[int, int] = (0, 0),
 ) -> Trigram:
     """words_N: uint32, the text; words >= len(unigram_W) and what spans them is not counted. unigram_W: probabilities
     of words alone. least: an n-gram seen less often is left out, of pairs and of triples; most: so many are kept, the

@@ -43,7 +43,7 @@ class Need(NamedTuple):
 
     rhyme: str
     free: tuple[int, int, int]  # level, oblique, either
-    given: frozenset[tuple[str, str]]  # word and kind
+    given: tuple[tuple[str, str], ...]  # word and kind, sorted
     near: frozenset[str] = frozenset()  # given words that need a neighbouring part only
 
 
@@ -84,6 +84,8 @@ class Law:
     @cached_property
     def start(self) -> Verse | None:
         """The empty poem; None: what is asked cannot be met."""
+        if any(self._given[i] != self._given.get(source) for i, source in self._again if i in self._given):
+            return None
         parts = tuple(self.rhymes.get(letter, ALL) & self._all for letter in self.letters)
         spent = (frozenset[str](),) * len(parts)
         ways = (Way(node, parts, spent) for node in self._entries)
@@ -125,15 +127,19 @@ class Law:
     def _given(self) -> dict[int, str]:
         """Given characters, also where they are said again."""
         given = dict(self.given)
-        slots = self.form.patterns[0][0][0]
-        pairs = [(i, i - slot.again) for i, slot in enumerate(slots) if slot.again]
-        for i, source in reversed(pairs):
+        for i, source in reversed(self._again):
             if i in given:
                 given.setdefault(source, given[i])
-        for i, source in pairs:
+        for i, source in self._again:
             if source in given:
                 given.setdefault(i, given[source])
         return given
+
+    @cached_property
+    def _again(self) -> list[tuple[int, int]]:
+        """Places that say again what stood at earlier ones; forms with such have one pattern."""
+        slots = self.form.patterns[0][0][0]
+        return [(i, i - slot.again) for i, slot in enumerate(slots) if slot.again]
 
     @property
     def nodes(self) -> tuple[Node, ...]:
@@ -390,11 +396,11 @@ def _with(needs: tuple[Need, ...], node: Node) -> tuple[Need, ...]:
     if not node.rhyme:
         return needs
     kind = next(iter(node.kinds)) if len(node.kinds) == 1 else EITHER
-    own = next((need for need in needs if need.rhyme == node.rhyme), Need(node.rhyme, (0, 0, 0), frozenset()))
+    own = next((need for need in needs if need.rhyme == node.rhyme), Need(node.rhyme, (0, 0, 0), ()))
     if node.said and node.near:
         new = own._replace(near=own.near | {node.said})
     elif node.said:
-        new = own._replace(given=own.given | {(node.said, kind)})
+        new = own._replace(given=tuple(sorted([*own.given, (node.said, kind)])))
     else:
         level, oblique, either = own.free
         more = 0 if node.near else 1

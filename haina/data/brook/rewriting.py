@@ -88,7 +88,7 @@ def _scripts(data: Path, sentences: list[str]) -> Iterator[Exchange]:
             )
             yield Exchange("script", "zh", sentence, ask.format(written), sentence)
     words = [(word, trad) for word, trad in traditional.words.items() if word != trad and len(word) > 1]
-    for word, trad in chance.sample(words, 800):
+    for word, trad in chance.sample(words, min(800, len(words))):
         yield Exchange("script", "zh", word, f"“{trad}”的简体怎么写？", f"“{trad}”的简体是“{word}”。")
         yield Exchange("script", "zh", word, f"“{word}”的繁体怎么写？", f"“{word}”的繁体是“{trad}”。")
 

@@ -190,8 +190,8 @@ class _Making:
                 yield found
 
     def counted(self, repository: str, table: Callable[[Path], Iterator[Row]]) -> Iterator[Row]:
-        for _, row in self.read(repository, lambda folder: (("", row) for row in table(folder))):
-            yield row
+        for _, found in self.read(repository, lambda folder: (("", row) for row in table(folder))):
+            yield found
 
     def part(self, part: Part, field: str) -> Iterator[Keyed]:
         found = thinned(list(self.read(part.repository, part.read)), part.most_mb * 1e6)

@@ -18,15 +18,9 @@ _NOT_PROSE = (
     (re.compile(r"^[ \t]*\$\$.*?\$\$", re.MULTILINE | re.DOTALL), ""),
     (re.compile(r"^[ \t]*\|.*\n", re.MULTILINE), ""),
     (re.compile(r"\{%.*?%\}|\{\{.*?\}\}|\{/\*.*?\*/\}", re.DOTALL), ""),
-    (
-        re.compile(
-            r"\s?:(?:label|width|begin_tab|end_tab)?:?`[^`\n]*`|^:(?:begin|end)_tab:.*\n", re.MULTILINE
-        ),
-        "",
-    ),
     (re.compile(r"\s?:[a-z]+:`[^`\n]*`"), ""),  # d2l's :numref:`...`
     (re.compile(r"^[ \t]*(?:\?\?\?\+?|!!!)[ \t]+\w+[ \t]*\"?([^\"\n]*)\"?[ \t]*$", re.MULTILINE), r"\1"),
-    (re.compile(r"^#@tab.*\n", re.MULTILINE), ""),
+    (re.compile(r"^(?::(?:begin|end)_tab:|#@tab|[ \t]*=== \").*\n?", re.MULTILINE), ""),
 )
 _TAG, _BREAK = re.compile(r"<[^<>]{1,200}>"), re.compile(r"(?i)\s*<(?:br|/p|/li|/h\d)\s*/?>\s*")
 _EMPTY = re.compile(r"\n{3,}")

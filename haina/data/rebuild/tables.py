@@ -73,11 +73,11 @@ def phrases(folder: Path) -> Iterator[Row]:
     """WORD: READINGS, in simplified characters, each word once."""
     seen: set[str] = set()
     for name in PHRASES:
-        for line in (folder / f"{name}.txt").read_text("utf-8").splitlines():
+        for line in simplified((folder / f"{name}.txt").read_text("utf-8")).splitlines():
             found = None if line.startswith("#") else _PHRASE.match(line)
-            if found and (word := simplified(found[1])) not in seen:
-                seen.add(word)
-                yield {"word": word, "pinyin": found[2].strip(), "src": name}
+            if found and found[1] not in seen:
+                seen.add(found[1])
+                yield {"word": found[1], "pinyin": found[2].strip(), "src": name}
 
 
 def frequencies(file: Path) -> Iterator[Row]:

@@ -1,0 +1,217 @@
+"""From public dictionaries to one index file.
+
+    haina data fetch haina/apps/words/sources.toml --out FOLDER
+    python -m haina.apps.words.build FOLDER words.db
+
+`--frequent N` keeps the N most frequent words of each language: so is made `ready.db`, which the package carries.
+`--without FILE` leaves out all definitions of the words in a file, for tests of words that were never defined. It knows
+what a sense is found by; how the parts are weighed against each other rank.py knows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from haina.apps.words import postings
+from haina.apps.words.index import FORMAT, Meaning, Writer
+from haina.apps.words.sources import Known, Sense, known_words, senses, translations
+from haina.apps.words.terms import is_chinese, stem, terms
+from haina.text import pinyin
+
+SOURCES = {
+    "oewn": {
+        "name": "Open English WordNet",
+        "licence": "CC BY 4.0",
+        "url": "https://github.com/globalwordnet/english-wordnet",
+    },
+    "wiktionary": {
+        "name": "Wiktionary, by open-dictionary",
+        "licence": "CC BY-SA 3.0",
+        "url": "https://github.com/mhollingshead/open-dictionary",
+    },
+    "cedict": {
+        "name": "CC-CEDICT",
+        "licence": "CC BY-SA 3.0",
+        "url": "https://cc-cedict.org",
+    },
+}
+IN_GLOSS, IN_WORDS, IN_EXAMPLES, AROUND = 1.0, 0.7, 0.2, 0.3  # what a term counts for by where it stands
+TRANSLATIONS = 8  # stems that a Chinese word is looked up by
+LABELS = {  # in the aside that opens a gloss
+    1: ("formal", "literary", "written", "poetic", "honorific", "polite"),
+    2: ("informal", "colloquial", "slang", "coll.", "colloq.", "vulgar"),
+    4: ("archaic", "obsolete", "dated", "old", "historical"),
+}
+POS_BITS = {"n": 1, "v": 2, "a": 4, "r": 8}
+EXAMPLES = 2  # of a sense that are kept
+
+
+def build(found: list[Sense], known: Known, out: Path, *, frequent: int = 0) -> None:
+    """Write the index of these senses."""
+    vocabulary, english = _vocabulary(found, known, frequent)
+    number = {word: at for at, word in enumerate(vocabulary)}
+    found = [sense for sense in found if any(word in number for word in sense.words)]
+    writer = Writer(out, packed=bool(frequent))
+    writer.about(format=FORMAT, english=english, sources=json.dumps(SOURCES))
+    writer.text("words", vocabulary)
+    _write_links(writer, found, number, len(vocabulary))
+    table = postings.build((_sense_terms(sense) for sense in found), least=1 if frequent else 2)
+    writer.about(most=table.most)
+    writer.text("terms", table.number)
+    writer.text("forms", (f"{form}\t{word}" for form, word in known.forms.items()))
+    writer.array("posting_counts", np.diff(table.starts).astype(np.int32))
+    writer.array("posting_senses", table.senses)
+    writer.array("posting_gains", table.gain)
+    writer.array("idf", table.idf)
+    _write_translations(writer, found, number, table)
+    _write_known(writer, found, known, vocabulary, number, english)
+    writer.meanings(
+        [Meaning(s.gloss, s.source, s.pos, () if frequent else s.examples[:EXAMPLES]) for s in found]
+    )
+    writer.close()
+
+
+def _vocabulary(found: list[Sense], known: Known, frequent: int) -> tuple[list[str], int]:
+    """English words, then Chinese ones, each the most frequent first; how many of them are English.
+
+    Of Wiktionary's own words those are taken that are in use: that a list of frequent words holds.
+    """
+    words = {word for s in found if s.source != "wiktionary" for word in s.words}
+    words |= {s.words[0] for s in found if s.source == "wiktionary" and s.words[0] in known.frequency}
+    ordered = sorted(words, key=lambda word: (-known.frequency.get(word, 0), word))
+    of_english = [word for word in ordered if not is_chinese(word)]
+    of_chinese = [word for word in ordered if is_chinese(word)]
+    if frequent:
+        of_english, of_chinese = of_english[:frequent], of_chinese[:frequent]
+    return of_english + of_chinese, len(of_english)
+
+
+def _sense_terms(sense: Sense) -> dict[str, float]:
+    parts = [(terms(sense.gloss), IN_GLOSS), (terms(sense.also), AROUND)]
+    parts += [(terms(word), IN_WORDS) for word in sense.words]
+    parts += [(terms(text), IN_EXAMPLES) for text in sense.examples]
+    return postings.counted(parts)
+
+
+def _write_links(writer: Writer, found: list[Sense], number: dict[str, int], words: int) -> None:
+    """For each word its senses: first those of WordNet (`link_first` of them), then those of the other dictionaries."""
+    rows = [
+        (number[word], sense.source != "oewn", at)
+        for at, sense in enumerate(found)
+        for word in sense.words
+        if word in number
+    ]
+    rows.sort()
+    table = np.array(rows, np.int32).reshape(-1, 3)
+    writer.array("link_senses", np.ascontiguousarray(table[:, 2]))
+    writer.array("link_counts", np.bincount(table[:, 0], minlength=words).astype(np.uint16))
+    writer.array(
+        "link_first", np.bincount(table[table[:, 1] == 0, 0], minlength=words).astype(np.uint16)
+    )
+
+
+def _write_translations(
+    writer: Writer, found: list[Sense], number: dict[str, int], table: postings.Postings
+) -> None:
+    """Of each Chinese word: the English words that it is glossed by, and the stems that it is looked up by."""
+    pairs: dict[int, dict[int, None]] = defaultdict(dict)
+    stems: dict[int, dict[int, float]] = defaultdict(lambda: defaultdict(float))
+    for sense in found:
+        chinese = [number[word] for word in sense.words if is_chinese(word) and word in number]
+        if not chinese:
+            continue
+        if sense.source == "cedict":
+            phrases = translations(sense.gloss)
+        else:
+            phrases = [word.lower() for word in sense.words if not is_chinese(word)]
+        for phrase in phrases:
+            parts = [table.number[s] for s in map(stem, phrase.split()) if s in table.number]
+            for word in chinese:
+                if phrase in number:
+                    pairs[word][number[phrase]] = None
+                for part in parts:
+                    stems[word][part] += 1 / len(parts) / math.sqrt(len(phrases))
+    _write_rows(writer, "pairs", [(w, o, 1.0) for w, others in pairs.items() for o in others], len(number))
+    best = {w: sorted(s.items(), key=lambda item: -item[1])[:TRANSLATIONS] for w, s in stems.items()}
+    rows = [(w, t, weight / of[0][1]) for w, of in best.items() for t, weight in of]
+    _write_rows(writer, "stems", rows, len(number))
+
+
+def _write_rows(writer: Writer, name: str, rows: list[tuple[int, int, float]], count: int) -> None:
+    """(row, value, weight) as counts, values and weights in 1/255."""
+    rows.sort(key=lambda row: row[0])
+    at = np.array([row[0] for row in rows], np.int64)
+    writer.array(f"{name}_counts", np.bincount(at, minlength=count).astype(np.uint16))
+    writer.array(f"{name}_values", np.array([row[1] for row in rows], np.int32))
+    writer.array(f"{name}_weights", np.array([round(255 * row[2]) for row in rows], np.uint8))
+
+
+def _write_known(
+    writer: Writer, found: list[Sense], known: Known, vocabulary: list[str], number: dict[str, int], english: int
+) -> None:
+    pos, labels = np.zeros(len(number), np.uint8), np.zeros(len(number), np.uint8)
+    for sense in found:
+        bits, label = POS_BITS.get(sense.pos, 0), _labels(sense.gloss)
+        for word in sense.words:
+            if word in number:
+                pos[number[word]] |= bits
+                labels[number[word]] |= label
+    for word, kinds in known.pos.items():
+        if word in number:
+            pos[number[word]] |= sum(POS_BITS.get(kind, 0) for kind in kinds)
+    frequency = [known.frequency.get(word, 0.0) for word in vocabulary]
+    writer.array("pos", pos)
+    writer.array("labels", labels)
+    writer.array("frequency", np.array(frequency, np.float32))
+    writer.array("hsk", np.array([known.hsk.get(word, 0) for word in vocabulary], np.uint8))
+    writer.array("idiom", np.array([word in known.idioms for word in vocabulary], np.uint8))
+    strokes = [[known.strokes.get(char, 0) for char in word] for word in vocabulary[english:]]
+    totals = [sum(each) if all(each) else 0 for each in strokes]
+    writer.array("strokes", np.array(totals, np.uint16))
+    writer.array("first_strokes", np.array([each[0] for each in strokes], np.uint8))
+    writer.text("readings", _readings(vocabulary[english:], known))
+
+
+def _readings(words: list[str], known: Known) -> Iterator[str]:
+    for word in words:
+        yield known.reading.get(word, "").replace("u:", "v") or " ".join(pinyin.read(word) or [])
+
+
+def _labels(gloss: str) -> int:
+    aside = gloss[: gloss.find(")") + 1] if gloss.startswith("(") else gloss[-24:] if gloss.endswith(")") else ""
+    return sum(bit for bit, names in LABELS.items() if any(name in aside for name in names))
+
+
+def without(found: list[Sense], words: set[str]) -> list[Sense]:
+    """The senses as if these words had never been defined; who shares a synset with them keeps it."""
+    kept = []
+    for sense in found:
+        rest = tuple(word for word in sense.words if word not in words)
+        if rest:
+            kept.append(Sense(sense.gloss, rest, sense.source, sense.pos, sense.examples, sense.also))
+    return kept
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--frequent", type=int, default=0, metavar="N")
+    parser.add_argument("--without", type=Path, metavar="FILE")
+    asked = parser.parse_args()
+    known = known_words(asked.folder)
+    found = senses(asked.folder, known)
+    if asked.without:
+        found = without(found, set(asked.without.read_text("utf-8").split()))
+    build(found, known, asked.out, frequent=asked.frequent)
+
+
+if __name__ == "__main__":
+    main()
