@@ -20,17 +20,24 @@ from haina.wording import say
 )
 @with_flags
 def poem(*, options: PoemOptions) -> None:
-    from haina.apps.poem.desk import answer, open_poet
-    from haina.apps.poem.show import record, told
+    from haina.apps.poem.desk import open_model, writing
+    from haina.apps.poem.show import drawn, record, told
+    from haina.apps.poem.write import Poet, settled
 
     with Status() as status:
-        poet = open_poet(named(Path(options.model)) if options.model else EMBEDDED, options, status.progress)
-    for text in poet.model.checkpoint.notes:
-        note(text)
-    poems = answer(poet, options)[: options.poems]
-    if options.json:
-        print(as_json([record(each) for each in poems]))
-    else:
-        print(
-            "\n\n".join(told(each, vertical=options.vertical, explain_it=options.explain) for each in poems)
+        model = open_model(
+            named(Path(options.model)) if options.model else EMBEDDED, options, status.progress
         )
+    for text in model.checkpoint.notes:
+        note(text)
+    poems = settled(model.engine, writing(Poet(model), options))[: options.poems]
+    if options.picture:
+        drawn(poems[0], Path(options.picture), title=options.theme)
+    if options.json:
+        print(as_json([record(each, references=options.references) for each in poems]))
+        return
+    shown = (
+        told(each, vertical=options.vertical, explains=options.explain, references=options.references)
+        for each in poems
+    )
+    print("\n\n".join(shown))

@@ -12,12 +12,12 @@ import sys
 import typer
 
 from haina.apps.screen import complain, explained, interactive
-from haina.cli import corpus, data, evaluation, models, poem, talk  # each brings its verbs
+from haina.cli import corpus, data, evaluation, models, poem, talk, words  # each brings its verbs
 from haina.cli.app import app
 from haina.flags import usage
 from haina.wording import say
 
-VERBS = (talk, models, poem, corpus, data, evaluation)  # in the order of the help
+VERBS = (talk, models, poem, words, corpus, data, evaluation)  # in the order of the help
 app.registered_commands.sort(
     key=lambda verb: [module.__name__ for module in VERBS].index(verb.callback.__module__)
 )

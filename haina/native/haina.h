@@ -260,7 +260,7 @@ HAINA_API int haina_unite(const int64_t *left, const int64_t *right, int64_t pai
 
 /* A trie of words by their syllables. Node 0 is the root; the children of node i are first[i] .. first[i+1]-1, sorted by
  * syllable[child]. The words that end at node i are entries entry_start[i] .. entry_start[i+1]-1: entry_word is a word of
- * this trie, entry_cost what its reading costs (of the user's trie: what the word costs) in 1/12 nat. The characters of
+ * this trie, entry_cost what its reading costs (of the user's trie: what the word costs) in 1/12 nat. The UTF-16 units of
  * word w are chars[char_start[w]] .. chars[char_start[w+1]-1]; known[w] is its number in the prior, or -1; NULL: w. */
 typedef struct {
     const uint32_t *first, *entry_start, *entry_word, *char_start;

@@ -33,7 +33,14 @@ class PoemOptions:
         "已有的诗句，□ 为待填之字；不足部分续写",
         metavar="TEXT",
     )
+    scope: Literal["keep", "line", "couplet", "all"] = flag(
+        "keep",
+        "what of the given verse may change besides □: nothing, or what is around □ and [月], which stays "
+        "[default: keep]",
+        "除 □ 外，已有诗句中还可改动的范围：不改、本句、本联或全诗（□ 或 [月] 所在处；[月] 始终保留），默认 keep",
+    )
     couplet: str = flag("", "answer this upper line", "对下联：给出上联", metavar="TEXT")
+    quote: bool = flag(False, "only lines by known poets (集句)", "集句：只用前人成句")
     rhyme: str = flag("", "the rhyme: 一东, 东", "指定韵部，如一东、东", metavar="NAME")
     book: Literal["平水韵", "词林正韵", "中华新韵"] | None = flag(
         None,
@@ -57,6 +64,10 @@ class PoemOptions:
         None, "the same seed gives the same poems", "种子相同则结果相同", metavar="N", least=0
     )
     explain: bool = flag(False, "tones and rhymes beside the text", "标注平仄与韵脚")
+    references: bool = flag(False, "lines by known poets like each line", "列出前人的相近诗句")
+    picture: str = flag(
+        "", "draw it into this .svg or .html file", "将诗绘成 .svg 或 .html 文件", metavar="FILE"
+    )
     vertical: bool = flag(False, "in columns, from right to left", "竖排")
     model: str = flag(
         "", "model folder [default: the embedded one]", "模型目录，默认用内置模型", metavar="MODEL"

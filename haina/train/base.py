@@ -82,9 +82,9 @@ class Base:
         folder = self.checkpoint.folder
         return [
             say(
-                f"note: {folder} was never taught to answer, and LoRA leaves the ids of the roles as they are; "
-                "the first sft of a base model is better without --lora",
-                f"注意：{folder} 从未学过对话，而 LoRA 不改动角色词元；基座模型的第一次 sft 最好不带 --lora",
+                f"note: {folder} is a base model that may never have seen the ids of the roles, which LoRA leaves as "
+                "they are; its first sft is better without --lora",
+                f"注意：{folder} 是基座模型，可能从未见过角色词元，而 LoRA 不改动它们；第一次 sft 最好不带 --lora",
             )
         ]
 

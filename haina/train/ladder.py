@@ -40,6 +40,7 @@ SHAPES = (
     (512, 8, 8),
 )
 
+LEAST_PER_WEIGHT = 0.1  # fewer tokens teach hardly anything
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 
 
@@ -174,21 +175,21 @@ def _repeated(sizes: Sequence[Size], unique: float, options: LadderOptions) -> l
         return []
     tokens, needed = short(unique), short(sizes[-1].tokens)
     fresh = options.tokens_per_weight / most
+    fewer = f"; --tokens-per-weight {fresh:.2g}" if fresh >= LEAST_PER_WEIGHT else ""
     if least > EPOCHS:
         raise ValueError(
             say(
                 f"{tokens} tokens are too little text for a ladder: even the smallest size would see it {least:.0f} "
-                f"times; give {needed} tokens, or --tokens-per-weight {fresh:.2g}",
-                f"语料仅 {tokens} 词元，不足以训练阶梯：最小的规模也要遍历 {least:.0f} 遍；请提供 {needed} 词元，"
-                f"或用 --tokens-per-weight {fresh:.2g}",
+                f"times; give {needed} tokens{fewer}",
+                f"语料仅 {tokens} 词元，不足以训练阶梯：最小的规模也要遍历 {least:.0f} 遍；请提供 {needed} 词元{fewer}",
             )
         )
     return [
         say(
             f"note: the text has {tokens} tokens and is shown up to {most:.1f} times; the law is one of fresh text: "
-            f"give {needed}, fewer --rungs, or --tokens-per-weight {fresh:.2g}",
+            f"give {needed}; or fewer --rungs{fewer}",
             f"注意：语料有 {tokens} 词元，至多遍历 {most:.1f} 遍；缩放定律以不重复的语料为前提："
-            f"请提供 {needed} 词元，减小 --rungs，或用 --tokens-per-weight {fresh:.2g}",
+            f"请提供 {needed} 词元，或减小 --rungs{fewer}",
         )
     ]
 

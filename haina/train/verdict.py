@@ -57,6 +57,21 @@ def unmoved(lines: Lines) -> list[str]:
     ]
 
 
+def alike(lines: Lines) -> list[str]:
+    """A line if all answers to each question were worth the same, whenever it was told."""
+    spreads = [line["spread"] for line in lines if line.get("spread") is not None]
+    if not spreads or max(spreads) > 0:
+        return []
+    return [
+        say(
+            "note: all answers to a question were worth the same (spread 0), so that nothing could be learnt; take an "
+            "easier or finer --reward, a higher --temperature, or a model that was taught to answer",
+            "注意：同一提问的所有回答得分都相同（组内标准差为 0），无从学习；请换更容易或更细致的 --reward、"
+            "调高 --temperature，或换一个已会回答的模型",
+        )
+    ]
+
+
 def speechless(answers: Sequence[str]) -> list[str]:
     """A line if the model answers every question that it was shown with nothing."""
     if not answers or any(answer.strip() for answer in answers):

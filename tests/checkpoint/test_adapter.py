@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from haina.checkpoint.adapter import Adapter, Pair
+from haina.checkpoint.adapter import Adapter, Pair, fingerprint
 from haina.checkpoint.checkpoint import Checkpoint, save
 from haina.checkpoint.convert import convert
 from haina.checkpoint.merge import merge
@@ -108,6 +108,26 @@ def checkpoint(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
     wire = learn(["海纳百川，有容乃大。", "the sea takes in a hundred rivers"] * 20, pieces=520)
     save(folder, config, tensors, tokenizer=wire, generation={"top_k": 5}, source={"licence": "MIT"})
     return Checkpoint.open(folder)
+
+
+def test_an_adapter_knows_its_format_and_its_model(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    """Whatever its matrices are packed in; another model of the same shape is told."""
+    pairs = {f"model.layers.{i}.mlp.down_proj": Pair(normal(2, 96), normal(64, 2)) for i in range(2)}
+    format = {"user_token_id": 195, "assistant_token_id": 196}
+    Adapter(pairs, 1, base="base", base_sha256=fingerprint(checkpoint), generation=format).write(
+        tmp_path / "a"
+    )
+    adapter = Adapter.read(tmp_path / "a")
+    convert(checkpoint, tmp_path / "w4", to="w4")
+    packed = Checkpoint.open(tmp_path / "w4")
+    assert adapter.doubts(checkpoint) == adapter.doubts(packed) == []
+    merge(packed, adapter, tmp_path / "merged")
+    assert Checkpoint.open(tmp_path / "merged").generation == {"top_k": 5} | format
+    other = replace(adapter, base_sha256="0" * 64)
+    assert "was trained on another model than" in other.doubts(checkpoint)[0]
+    (tmp_path / "a" / "generation_config.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"generation_config\.json"):
+        Adapter.read(tmp_path / "a")
 
 
 def test_a_published_adapter_is_read(written: Callable[..., Path]) -> None:

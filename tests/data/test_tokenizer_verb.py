@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from haina.apps.compression import measure, table
+from haina.apps.compression import measure, table, told_apart
 from haina.apps.vocabulary import train
 from haina.options.data import VocabularyOptions
 from haina.text.tokenizer import Tokenizer
@@ -58,6 +58,15 @@ def test_what_cannot_be_is_refused(
     assert [file.name for file in tmp_path.iterdir()] == ["verse.txt"]
 
 
+def test_vocabularies_and_texts_are_told_apart(tmp_path: Path) -> None:
+    model, folder, text = tmp_path / "a.model", tmp_path / "b", tmp_path / "corpus"
+    folder.mkdir()
+    (folder / "tokenizer.model").touch()
+    assert told_apart([text, model, folder]) == ([model, folder], [text])
+    with pytest.raises(ValueError, match=r"haina tokenizer report tokenizer\.model corpus"):
+        told_apart([model])
+
+
 def test_the_report_counts_what_a_token_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small, large = tmp_path / "small.model", tmp_path / "large"
     large.mkdir()
@@ -74,6 +83,8 @@ def test_the_report_counts_what_a_token_holds(tmp_path: Path, monkeypatch: pytes
     assert first < second
     shown = table(record)
     assert f"{first:.2f}" in shown and "arXiv:2309.10305" in shown and "0.498" in shown
+    assert "tokenizer.model holds" in shown and "characters a token: little; more --pieces" in shown
+    assert "on Chinese elsewhere: Baichuan 2 1.47" in shown
     monkeypatch.setenv("HAINA_LANG", "zh")
     assert "字节/词元" in table(record)
 

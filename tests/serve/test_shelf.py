@@ -262,7 +262,7 @@ def brook_adapter(folder: Path) -> Path:
         )
         for name, (rows, cols) in shapes.items()
     }
-    Adapter(pairs, alpha=2).write(folder)
+    Adapter(pairs, alpha=2, generation={"max_new_tokens": 7}).write(folder)
     return folder
 
 
@@ -276,6 +276,7 @@ def test_an_adapter_is_a_model_of_its_own_name(shelf: Callable[..., Shelf], tmp_
     async def ask(name: str) -> list[int]:
         async with models.lend(name) as served:
             assert served.name == name
+            assert (served.settings.max_new_tokens == 7) == (name == "poet")
             events = [e async for e in served.events(Request((300, 301), 8, GREEDY)) if isinstance(e, Token)]
             return [event.id for event in events]
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 
 from haina.checkpoint.adapter import Adapter
 
@@ -33,7 +34,11 @@ def test_sft(little: Path, talks: list[tuple[str, str]], lines: Callable[..., Pa
 
 def test_corpus(tmp_path: Path) -> None:
     (tmp_path / "texts").mkdir()
-    sentences = [f"清晨的海面上有{n}条船，渔民在码头边等着第{n}阵风，老人坐在灯塔下写信。" for n in range(30)]
-    (tmp_path / "texts" / "sea.txt").write_text("\n".join(sentences), "utf-8")
+    words, chance = (
+        "的 在 是 和 海 船 港口 灯塔 渔民 清晨 码头 书信 远山 雨水 老人 孩子 河流".split(),
+        Random(0),
+    )
+    text = "\n".join("".join(chance.choices(words, k=16)) + "。" for _ in range(9))
+    (tmp_path / "texts" / "sea.txt").write_text(text, "utf-8")
     assert "corpus: 1 documents" in run("corpus.py", tmp_path / "texts", tmp_path / "corpus")
     assert json.loads((tmp_path / "corpus" / "manifest.json").read_bytes())["may_ship"]

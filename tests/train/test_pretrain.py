@@ -104,7 +104,7 @@ def test_what_is_amiss_is_said_before_anything_is_computed(
     other.write_bytes(learn(PROSE * 9, pieces=540))
     refused("encoded with another vocabulary", tokenizer=str(other), out=str(tmp_path / "b"))
     refused("neither a token folder", source=tmp_path)
-    refused("needs .* GB of memory, 1.0 GB are available", size="7b", out=str(tmp_path / "c"))
+    refused("needs .* GB of memory, 1.0 GB are available; --size [sml] fits", size="7b", out=str(tmp_path / "c"))
     assert run(prepare(given / "tokens", replace(options, stop_after=1))) is None
     refused("another vocabulary than", tokenizer=str(other))
     refused("matrix_lr = 0.02, not 0.5", matrix_lr=0.5)
@@ -155,14 +155,20 @@ def test_a_ladder_of_toys(given: Path, tmp_path: Path) -> None:
     assert (tmp_path / "ladder.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_ladder_asks_before_it_begins(given: Path, tmp_path: Path) -> None:
+def test_a_ladder_asks_before_it_begins(
+    given: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     from haina.cli.training import ladder
     from haina.options.training import LadderOptions
 
     asked = LadderOptions(tokenizer=str(given / "tokenizer.model"), out=str(tmp_path / "ladder"), length=32)
+    with pytest.raises(ValueError, match="too little text for a ladder"):
+        ladder(text=given / "tokens", **vars(asked))
+    asked = replace(asked, tokens_per_weight=0.02)
     for _ in range(2):  # that the vocabulary lies there does not mean yes
         with pytest.raises(ValueError, match="add --yes to begin"):
             ladder(text=given / "tokens", **vars(asked))
+        assert "the law is one of fresh text" in capsys.readouterr().out
 
 
 def test_the_example_runs(tmp_path: Path) -> None:

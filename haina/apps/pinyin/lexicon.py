@@ -145,7 +145,7 @@ def trie(
         first=(np.cumsum(first) + 1).astype(np.uint32),
         entry_start=np.cumsum(starts).astype(np.uint32),
         entry_word=np.array([word for _, _, word in entries], np.uint32),
-        char_start=np.cumsum([0, *map(len, words)]).astype(np.uint32),
+        char_start=np.cumsum([0, *(len(word.encode("utf-16-le")) // 2 for word in words)]).astype(np.uint32),
         syllable=np.array([0, *(node[-1] for node in nodes[1:])], np.uint16),
         chars=chars,
         entry_cost=stored(np.array([nats for _, nats, _ in entries])),

@@ -1,8 +1,8 @@
 """A second opinion on verse: whether a text keeps its form, by the rules as books of prosody say them.
 
 It is here to judge what `law.py` writes, and shares nothing with it but the tables: there a form is a set of patterns,
-here it is sentences about a poem (粘, 对, 孤平, 三平尾, 拗救, 押韵), each of which names its own fault. Of a character with
-several sounds any will do. A poem outside a form is not wrong; it is not in this form.
+here it is sentences about a poem (粘, 对, 孤平, 三平尾, 拗救, 押韵), each of which names its own fault. Of a character
+with several sounds any will do. A poem outside a form is not wrong; it is not in this form.
 
 Source of the rules: 王力《诗词格律》; of those of tunes: 钦定词谱, as `tunes.txt` writes it.
 """
@@ -49,7 +49,9 @@ def parts(char: str, book: str, tone: str | None = None) -> set[str]:
 # -- 近体诗 ---------------------------------------------------------------------------------------------------------
 
 
-def regulated(text: str, length: int, *, book: str = "平水韵", twists: bool = False, near: bool = False) -> Faults:
+def regulated(
+    text: str, length: int, *, book: str = "平水韵", twists: bool = False, near: bool = False
+) -> Faults:
     """Faults of a 绝句, 律诗 or 排律: of the reading with the fewest; none: it keeps the form."""
     lines = _HAN.findall(text)
     if any(len(line) != length for line in lines) or len(lines) % 2 or len(lines) < 4:
@@ -69,7 +71,11 @@ def _tones_faults(lines: list[str], second: str, rhymes: bool, book: str, twists
             _line_faults(lines[couplet], couplet + 1, second, couplet == 0 and rhymes, book),
             _line_faults(lines[couplet + 1], couplet + 2, OTHER[second], True, book),  # 对
         )
-        if twists and (upper or lower) and _rescued(lines[couplet : couplet + 2], second, rhymes and not couplet, book):
+        if (
+            twists
+            and (upper or lower)
+            and _rescued(lines[couplet : couplet + 2], second, rhymes and not couplet, book)
+        ):
             upper = lower = []
         faults += upper + lower
         second = OTHER[second]  # 粘: the next line begins as this couplet's second
@@ -80,7 +86,10 @@ def _line_faults(line: str, number: int, second: str, rhymes: bool, book: str) -
     """Of one line whose second character has this tone; a rhyming line ends level."""
     wanted = _wanted(len(line), second, rhymes)
     return [
-        say(f"line {number}, character {i + 1}: {line[i]} is not {tone}", f"第 {number} 句第 {i + 1} 字“{line[i]}”不是{tone}声")
+        say(
+            f"line {number}, character {i + 1}: {line[i]} is not {tone}",
+            f"第 {number} 句第 {i + 1} 字“{line[i]}”不是{tone}声",
+        )
         for i, tone in wanted.items()
         if tone not in tones(line[i], book)
     ]
@@ -103,7 +112,9 @@ def _rescued(couplet: list[str], second: str, rhymes: bool, book: str) -> bool:
     upper, lower = _wanted(length, second, rhymes), _wanted(length, OTHER[second], True)
     third, fourth = length - 3, length - 2
     ways = [(upper, lower)]
-    if lower[fourth] == "仄":  # the lower line is 平平仄仄平: its third may be level, and then its first be oblique
+    if (
+        lower[fourth] == "仄"
+    ):  # the lower line is 平平仄仄平: its third may be level, and then its first be oblique
         saved = {i: tone for i, tone in lower.items() if i != length - 5} | {third: "平"}
         ways.append((upper, saved))
         if not rhymes:

@@ -5,22 +5,19 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from haina.apps.model import Progress, load_model, opened
+from haina.apps.model import Model, Progress, load_model, opened
 from haina.apps.poem.plan import Wish
-from haina.apps.poem.write import Poem, Poet
+from haina.apps.poem.write import Poet, Writing
 from haina.options.models import ModelOptions
 from haina.options.poem import PoemOptions
 
 AT_ONCE = 8  # poems written side by side: room for so many contexts
 
 
-def open_poet(folder: Path, options: PoemOptions, progress: Progress | None = None) -> Poet:
-    """ValueError: as `open_model`."""
-    checkpoint = opened(folder, progress)
-    model = load_model(
-        checkpoint, ModelOptions(threads=options.threads), conversations=AT_ONCE, progress=progress
-    )
-    return Poet(model)
+def open_model(folder: Path, options: PoemOptions, progress: Progress | None = None) -> Model:
+    """A model with room for several poems at once. ValueError: as apps/model.py's."""
+    asked = ModelOptions(threads=options.threads)
+    return load_model(opened(folder, progress), asked, conversations=AT_ONCE, progress=progress)
 
 
 def wish_of(options: PoemOptions) -> Wish:
@@ -30,6 +27,7 @@ def wish_of(options: PoemOptions) -> Wish:
         acrostic=options.acrostic,
         at=options.at,
         given=options.given,
+        scope=options.scope,
         rhyme=options.rhyme,
         book=options.book or "",
         pattern=options.pattern,
@@ -40,9 +38,10 @@ def wish_of(options: PoemOptions) -> Wish:
     )
 
 
-def answer(poet: Poet, options: PoemOptions) -> list[Poem]:
+def writing(poet: Poet, options: PoemOptions) -> Writing:
     """Poems that meet the options, best first. ValueError: what cannot be met."""
-    theme, author = options.theme.strip(), options.author.strip()
     if options.couplet:
         return poet.answer_couplet(options.couplet, seed=options.seed)
-    return poet.write(wish_of(options), theme=theme, author=author, seed=options.seed)
+    if options.quote:
+        return poet.collect(wish_of(options), theme=options.theme, seed=options.seed)
+    return poet.write(wish_of(options), theme=options.theme, author=options.author, seed=options.seed)

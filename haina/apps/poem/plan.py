@@ -10,6 +10,7 @@ import random
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from haina.apps.poem import tunes
 from haina.apps.poem.form import KINDS_OF_SHI, SHI, Form, answering, shi
@@ -19,21 +20,29 @@ from haina.text.hanzi import book
 from haina.wording import say
 
 BLANKS = "□？?＊*_"  # for a character that is to be written
+_GIVEN = re.compile(r"[\[【](.)[\]】]|[^\[\]【】]")
+_NO_BRACKETS = str.maketrans("", "", "[]【】")
+Scope = Literal["keep", "line", "couplet", "all"]
 MARKS = re.compile(r"[，。、；：！,.;:!\s]+")  # without ？, which is a blank
 CLOSING = "，。、；：！？,.;:!? "
-LONGEST_THEME, LONGEST_COUPLET, MOST_KEYWORDS = 200, 60, 8
+LONGEST_COUPLET, MOST_KEYWORDS = 60, 8
 LAWS = 4  # with words in different places, so that there is something to choose from
 
 
 @dataclass(frozen=True)
 class Wish:
-    """What is asked of a poem. given: characters by place, or verse in which □ is to be written."""
+    """What is asked of a poem. given: verse in which □ is to be written, and [月] stays whatever else is changed.
+
+    scope: of the given verse what may be written anew besides □: nothing ("keep"), the lines or the couplets with a □
+    or [月] in them ("line", "couplet"), or all of it ("all").
+    """
 
     form: str = "五言绝句"
     keywords: tuple[str, ...] = ()
     acrostic: str = ""
     at: int = 1
     given: str = ""
+    scope: Scope = "keep"
     rhyme: str = ""
     book: str = ""
     pattern: str = ""
@@ -110,8 +119,9 @@ def answer_law(first: str, alphabet: frozenset[str] | None) -> Law:
 
 
 def _given(wish: Wish, form: Form) -> dict[int, str]:
-    """Verse from the first character on, or as lines where each fits its line."""
-    text = MARKS.sub("", wish.given)
+    """The characters of the given verse that stay."""
+    held = [bool(found[1]) for found in _GIVEN.finditer(MARKS.sub("", wish.given))]
+    text = MARKS.sub("", wish.given).translate(_NO_BRACKETS)
     for char in text:
         if char not in BLANKS and not HAN.match(char):
             raise _not_han(char)
@@ -122,7 +132,21 @@ def _given(wish: Wish, form: Form) -> dict[int, str]:
                 f"给出了 {len(text)} 字，而{form.name}共 {form.size} 字；请删去一些",
             )
         )
-    return {at: char for at, char in enumerate(text) if char not in BLANKS}
+    touched = {at for at, char in enumerate(text) if char in BLANKS or held[at]}
+    free = {at for at in _around(touched, form, wish.scope) if at < len(text) and not held[at]}
+    return {at: char for at, char in enumerate(text) if char not in BLANKS and at not in free}
+
+
+def _around(touched: set[int], form: Form, scope: Scope) -> set[int]:
+    """The places that may change when these do."""
+    lines = form.lines
+    if scope == "keep":
+        return touched
+    if scope == "all":
+        return set(range(form.size))
+    step = 2 if scope == "couplet" else 1
+    groups = [[at for line in lines[n : n + step] for at in line] for n in range(0, len(lines), step)]
+    return {at for group in groups if touched.intersection(group) for at in group}
 
 
 def _acrostic(wish: Wish, form: Form) -> dict[int, str]:

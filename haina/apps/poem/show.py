@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
+from pathlib import Path
 from typing import Any
 
+from haina.apps.poem.anthology import Anthology, Quotation
 from haina.apps.poem.explain import Explanation, Sign, explain
-from haina.apps.poem.write import Poem
+from haina.apps.poem.write import Poem, lines_of
 from haina.wording import say
 
 CELL, COLUMN, MARGIN = 44, 66, 48  # pixels of the picture
@@ -50,7 +52,7 @@ def _split(text: str) -> list[str]:
     return [line for line in text.split("\n") if line]
 
 
-def record(poem: Poem) -> dict[str, Any]:
+def record(poem: Poem, *, references: bool = False) -> dict[str, Any]:
     """What `--json` says of a poem."""
     why = explain(poem.form, poem.text)
     return {
@@ -59,7 +61,7 @@ def record(poem: Poem) -> dict[str, Any]:
         "pattern": why.label if why else None,
         "rhymes": list(why.rhymes) if why else [],
         "text": poem.text,
-        "lines": [_line(line) for line in why.lines] if why else [],
+        "lines": [_line(line, references) for line in why.lines] if why else [],
         "score": round(poem.score, 4),
         "nats": round(poem.nats, 4),
         "theme": round(poem.theme, 4),
@@ -68,13 +70,21 @@ def record(poem: Poem) -> dict[str, Any]:
     }
 
 
-def _line(line: Sequence[Sign]) -> dict[str, Any]:
+def _line(line: Sequence[Sign], references: bool) -> dict[str, Any]:
+    text = "".join(sign.char for sign in line)
+    like = {"like": [_quoted(each) for each in Anthology.shipped().like(text)]} if references else {}
     return {
-        "text": "".join(sign.char for sign in line) + line[-1].mark,
+        "text": text + line[-1].mark,
         "tones": "".join(map(sign_of, line)),
         "pattern": "".join({"-": "平", "|": "仄", "+": "中"}[sign.wanted] for sign in line),
         "rhyme": line[-1].rhyme or None,
+        **like,
     }
+
+
+def _quoted(quotation: Quotation) -> dict[str, str]:
+    source = quotation.source
+    return {"text": quotation.line, "title": source.title, "author": source.author, "dynasty": source.dynasty}
 
 
 def svg(poem: Explanation, *, title: str = "", tones: bool = True) -> str:
@@ -126,13 +136,30 @@ def _ruby(sign: Sign) -> str:
     return f"<ruby>{escape(sign.char)}<rt>{sign_of(sign)}</rt></ruby>"
 
 
-def told(poem: Poem, *, vertical: bool, explain_it: bool) -> str:
+def told(poem: Poem, *, vertical: bool, explains: bool, references: bool) -> str:
     """A poem for a terminal."""
-    why = explain(poem.form, poem.text) if explain_it else None
-    shown = [columns(poem.text) if vertical else poem.text]
-    if why:
-        shown = [explained(why)] if not vertical else [*shown, "", explained(why)]
+    why = explain(poem.form, poem.text) if explains else None
+    shown = [columns(poem.text)] if vertical else [] if why else [poem.text]
+    shown += [explained(why)] if why else []
+    if references:
+        for line in lines_of(poem.text):
+            like = "；".join(f"{each.line}（{each.source}）" for each in Anthology.shipped().like(line))
+            shown.append(f"{line}  ≈  {like}")
     if poem.copied:
         known = "、".join(poem.copied)
         shown.append(say(f"(others wrote, too: {known})", f"（与前人相同的句子：{known}）"))
     return "\n".join(shown)
+
+
+def drawn(poem: Poem, file: Path, *, title: str) -> None:
+    """The picture or page of a poem into a file. ValueError: its name ends in neither .svg nor .html."""
+    why = explain(poem.form, poem.text)
+    assert why, "a poem outside its form"
+    if file.suffix not in (".svg", ".html"):
+        raise ValueError(
+            say(
+                f"{file}: a picture is an .svg or an .html file; name it so",
+                f"{file}：请以 .svg 或 .html 为后缀",
+            )
+        )
+    file.write_text(svg(why, title=title) if file.suffix == ".svg" else html(why, title=title), "utf-8")

@@ -2,27 +2,33 @@
 
 A poem is asked for as the model has read verse: under a heading with form, title and poet. Candidates are drawn under
 the law, so each is whole; then they are ranked by what the network says of them, how near they are to the theme, and
-what they repeat. It knows the engine's verbs; it does not know how a law works, nor how poems are shown.
+what they repeat. It knows what may be asked of an engine; it does not know how a law works, nor how poems are shown.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
+import numpy as np
+
 from haina.apps.model import Model
+from haina.apps.poem.anthology import Anthology
 from haina.apps.poem.form import Form
 from haina.apps.poem.known import Known
 from haina.apps.poem.law import Law
-from haina.apps.poem.plan import CLOSING, LONGEST_THEME, Wish, answer_law, laws
+from haina.apps.poem.plan import CLOSING, Wish, answer_law, laws
 from haina.apps.poem.speak import Voice
-from haina.engine.request import Request
+from haina.apps.poem.theme import title
+from haina.engine.engine import Engine
+from haina.engine.request import Asked, Embed, Event, Request, Score, Scores, Token, Vector
 from haina.engine.sampling import Sampling
 from haina.text.characters import HAN
 from haina.wording import say
 
+LONGEST_AUTHOR = 8
 DRAFTS = 8  # candidates drawn; the more, the better the best
 SAMPLING = Sampling(temperature=0.75, top_p=0.9, presence_penalty=1.0)
 # What a poem is ranked by, in nats a character: the network's own score counts 1.
@@ -56,37 +62,61 @@ class Poem:
         )
 
 
+# What is to be asked of the engine, all at once; the answers come back in the same order, each as its events. In the
+# end there are poems. So whoever has an engine, in this thread or another, can write (`settled`, serve/poems.py).
+Writing = Generator[Sequence[Asked], Sequence[Sequence[Event]], list[Poem]]
+
+
 class Poet:
     """A model that writes verse. It keeps what it has found out about its vocabulary."""
 
     def __init__(self, model: Model):
-        self.model = model
+        self.context, self.tokenizer = model.context, model.tokenizer
         self.voice = Voice(model.tokenizer, model.checkpoint.config.vocab_size)
+        self.banned = model.unspeakable_ids.union(model.tokenizer.character_mode or ())
         self.known = Known.shipped()
 
-    def write(
-        self, wish: Wish, *, theme: str = "", author: str = "", seed: int | None = None, drafts: int = DRAFTS
-    ) -> list[Poem]:
+    def write(self, wish: Wish, *, theme: str = "", author: str = "", seed: int | None = None) -> Writing:
         """Poems that meet the wish, best first. ValueError: what cannot be met, or the theme is too long."""
-        _check_theme(theme)
-        chance = random.Random(seed)
+        chance, theme = random.Random(seed), title(theme)
         asked = laws(wish, self.voice.alphabet, chance)
-        heading = self.voice.heading(_heading(asked[0].form, theme, author))
-        texts = self._drawn(heading, asked, drafts, chance)
-        return self.ranked(heading, asked[0].form, texts, theme)
+        heading = _heading(asked[0].form, theme, author[:LONGEST_AUTHOR])
+        return self._written(heading, asked, theme, chance)
 
-    def answer_couplet(self, first: str, *, seed: int | None = None, drafts: int = DRAFTS) -> list[Poem]:
+    def answer_couplet(self, first: str, *, seed: int | None = None) -> Writing:
         """Lower lines to an upper one, best first. ValueError: it is no line of verse."""
         law = answer_law(first, self.voice.alphabet)
-        heading = self.voice.heading(f"{first.strip().rstrip(CLOSING)}，")
-        texts = self._drawn(heading, [law], drafts, random.Random(seed))
-        return self.ranked(heading, law.form, texts, "")
+        return self._written(f"{first.strip(CLOSING)}，", [law], "", random.Random(seed))
 
-    def ranked(self, heading: tuple[int, ...], form: Form, texts: Sequence[str], theme: str) -> list[Poem]:
-        """Texts of one form as poems, best first."""
+    def collect(self, wish: Wish, *, theme: str = "", seed: int | None = None) -> Writing:
+        """Poems of lines by known poets (集句), best first. ValueError: there are none."""
+        chance, theme = random.Random(seed), title(theme)
+        law = laws(wish, None, chance)[0]
+        found = Anthology.shipped().collect(law, theme, chance)
+        form = law.form
+        texts = [_marked(form, "".join(quotation.line for quotation in poem)) for poem in found]
+        return self._ranked(_heading(form, theme, ""), form, texts, theme, quoted=True)
+
+    def _written(self, heading: str, asked: Sequence[Law], theme: str, chance: random.Random) -> Writing:
+        ids = self.voice.heading(heading)
+        requests = [self._request(ids, law, count, chance) for law, count in _shared(asked, DRAFTS)]
+        texts = [text for events in (yield requests) for text in self._texts(events)]
+        return (yield from self._ranked(heading, asked[0].form, texts, theme))
+
+    def _ranked(
+        self, heading: str, form: Form, texts: Sequence[str], theme: str, *, quoted: bool = False
+    ) -> Writing:
+        """Texts of one form as poems, best first. Lines that are quoted are not counted as copied."""
         texts = list(dict.fromkeys(texts))
-        nats = self._nats(heading, [self.voice.verse(text) for text in texts])
-        near = self._nearness(texts, theme) if theme else [0.0] * len(texts)
+        answers = [self.voice.verse(text) for text in texts]
+        at_once = max(1, min(4, self.context // (max(map(len, answers)) + 64)))
+        parts = [tuple(answers[at : at + at_once]) for at in range(0, len(answers), at_once)]
+        scores = [Score(self.voice.heading(heading), part) for part in parts]
+        embeds = [Embed(self.voice.heading(text)) for text in ([theme, *texts] if theme else [])]
+        heard = yield [*scores, *embeds]
+        nats = [value for events in heard[: len(scores)] for value in _scores(events)]
+        vectors = [_vector(events) for events in heard[len(scores) :]]
+        near = [float(vector @ vectors[0]) for vector in vectors[1:]] or [0.0] * len(texts)
         poems = [
             Poem(
                 text,
@@ -94,33 +124,20 @@ class Poet:
                 total / form.size,
                 cosine,
                 _repeated(text),
-                tuple(line for line in lines_of(text) if line in self.known),
+                self._copied(text) if not quoted else (),
             )
             for text, total, cosine in zip(texts, nats, near, strict=True)
         ]
         return sorted(poems, key=lambda poem: poem.score, reverse=True)
 
-    def _nats(self, heading: tuple[int, ...], answers: Sequence[tuple[int, ...]]) -> list[float]:
-        """What the network says of each answer, as many at once as there is room for."""
-        pages = self.model.engine.pages
-        most = 2 + max(map(len, answers)) // pages.page_tokens
-        room = max(1, (pages.count - len(heading) // pages.page_tokens - 1) // most)
-        parts = (answers[at : at + room] for at in range(0, len(answers), room))
-        return [nats for part in parts for nats in self.model.engine.score(heading, part)]
-
-    def _drawn(
-        self, heading: tuple[int, ...], asked: Sequence[Law], drafts: int, chance: random.Random
-    ) -> list[str]:
-        requests = [self._request(heading, law, count, chance) for law, count in _shared(asked, drafts)]
-        ids: dict[tuple[int, int], list[int]] = {}
-        for token in self.model.engine.generate(requests):
-            ids.setdefault((token.request, token.choice), []).append(token.id)
-        return [self.model.tokenizer.decode(ids[key]).strip() for key in sorted(ids)]
+    def _copied(self, text: str) -> tuple[str, ...]:
+        return tuple(line for line in lines_of(text) if line in self.known)
 
     def _request(self, heading: tuple[int, ...], law: Law, count: int, chance: random.Random) -> Request:
-        room = self.model.context - len(heading)
-        longest = 4 * (law.form.size + sum(map(len, law.form.marks)))  # given characters may be bytes
-        if longest // 2 > room:
+        longest = (
+            law.form.size + sum(map(len, law.form.marks)) + 3 * len(law.given)
+        )  # given ones may be bytes
+        if longest > self.context - len(heading):
             raise ValueError(
                 say(
                     f"{law.form.name} of {law.form.size} characters is too long for this model; give it fewer --lines",
@@ -129,20 +146,63 @@ class Poet:
             )
         return Request(
             heading,
-            max_new_tokens=min(longest, room),
+            max_new_tokens=longest,
             sampling=replace(SAMPLING, seed=chance.getrandbits(32)),
-            banned_ids=self.model.unspeakable_ids.union(self.model.tokenizer.character_mode or ()),
+            banned_ids=self.banned,
             constraint=self.voice.constraint(law),
             n=count,
             stop_loops=False,
         )
 
-    def _nearness(self, texts: Sequence[str], theme: str) -> list[float]:
-        """Cosines of each text and the theme."""
-        rows = [self.voice.heading(theme), *(self.voice.heading(text) for text in texts)]
-        vectors = self.model.engine.embed(rows)
-        cosines: list[float] = (vectors[1:] @ vectors[0]).tolist()
-        return cosines
+    def _texts(self, events: Sequence[Event]) -> list[str]:
+        """The answers of a request."""
+        ids: dict[int, list[int]] = {}
+        for event in events:
+            assert isinstance(event, Token)
+            if event.finish == "error":
+                raise ValueError(event.error)
+            ids.setdefault(event.choice, []).append(event.id)
+        return [self.tokenizer.decode(ids[choice]).strip() for choice in sorted(ids)]
+
+
+def settled(engine: Engine, writing: Writing) -> list[Poem]:
+    """The poems, by an engine of this thread. ValueError: as the writing."""
+    try:
+        asked = next(writing)
+        while True:
+            asked = writing.send(_answers(engine, asked))
+    except StopIteration as end:
+        poems: list[Poem] = end.value
+        return poems
+
+
+def _answers(engine: Engine, asked: Sequence[Asked]) -> list[list[Event]]:
+    """The events of each request, all served side by side."""
+    heard: dict[int, list[Event]] = {engine.add(one): [] for one in asked}
+    while any(map(engine.serves, heard)) or engine.busy:
+        for event in engine.step():
+            heard[event.request].append(event)
+    return list(heard.values())
+
+
+def _scores(events: Sequence[Event]) -> tuple[float, ...]:
+    (scores,) = events
+    assert isinstance(scores, Scores)
+    if scores.error:
+        raise ValueError(scores.error)
+    return scores.nats
+
+
+def _vector(events: Sequence[Event]) -> np.ndarray:
+    (vector,) = events
+    assert isinstance(vector, Vector)
+    if vector.error:
+        raise ValueError(vector.error)
+    return vector.vector_D
+
+
+def _marked(form: Form, chars: str) -> str:
+    return "".join(char + mark for char, mark in zip(chars, form.marks, strict=True))
 
 
 def _shared(asked: Sequence[Law], drafts: int) -> Iterator[tuple[Law, int]]:
@@ -153,18 +213,8 @@ def _shared(asked: Sequence[Law], drafts: int) -> Iterator[tuple[Law, int]]:
 
 def _heading(form: Form, theme: str, author: str) -> str:
     """As poems are headed in what the model has read."""
-    title = f"《{theme}》" if theme else ""
-    return f"{form.name}{title}{author}\n"
-
-
-def _check_theme(theme: str) -> None:
-    if len(theme) > LONGEST_THEME:
-        raise ValueError(
-            say(
-                f"the theme has {len(theme):,} characters; say it in up to {LONGEST_THEME}",
-                f"主题共 {len(theme):,} 字，过长；请缩到 {LONGEST_THEME} 字以内",
-            )
-        )
+    about = f"《{theme}》" if theme else ""
+    return f"{form.name}{about}{author}\n"
 
 
 def lines_of(text: str) -> list[str]:

@@ -14,7 +14,7 @@ import argparse
 import json
 import math
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -53,9 +53,9 @@ POS_BITS = {"n": 1, "v": 2, "a": 4, "r": 8}
 EXAMPLES = 2  # of a sense that are kept
 
 
-def build(found: list[Sense], known: Known, out: Path, *, frequent: int = 0) -> None:
-    """Write the index of these senses."""
-    vocabulary, english = _vocabulary(found, known, frequent)
+def build(found: list[Sense], known: Known, out: Path, *, frequent: int = 0, more: Iterable[str] = ()) -> int:
+    """Write the index of these senses; how many words it has. `more`: words that may have no sense."""
+    vocabulary, english = _vocabulary(found, known, frequent, more)
     number = {word: at for at, word in enumerate(vocabulary)}
     found = [sense for sense in found if any(word in number for word in sense.words)]
     writer = Writer(out, packed=bool(frequent))
@@ -76,14 +76,17 @@ def build(found: list[Sense], known: Known, out: Path, *, frequent: int = 0) -> 
         [Meaning(s.gloss, s.source, s.pos, () if frequent else s.examples[:EXAMPLES]) for s in found]
     )
     writer.close()
+    return len(vocabulary)
 
 
-def _vocabulary(found: list[Sense], known: Known, frequent: int) -> tuple[list[str], int]:
+def _vocabulary(
+    found: list[Sense], known: Known, frequent: int, more: Iterable[str]
+) -> tuple[list[str], int]:
     """English words, then Chinese ones, each the most frequent first; how many of them are English.
 
     Of Wiktionary's own words those are taken that are in use: that a list of frequent words holds.
     """
-    words = {word for s in found if s.source != "wiktionary" for word in s.words}
+    words = {*more, *(word for s in found if s.source != "wiktionary" for word in s.words)}
     words |= {s.words[0] for s in found if s.source == "wiktionary" and s.words[0] in known.frequency}
     ordered = sorted(words, key=lambda word: (-known.frequency.get(word, 0), word))
     of_english = [word for word in ordered if not is_chinese(word)]
@@ -112,9 +115,7 @@ def _write_links(writer: Writer, found: list[Sense], number: dict[str, int], wor
     table = np.array(rows, np.int32).reshape(-1, 3)
     writer.array("link_senses", np.ascontiguousarray(table[:, 2]))
     writer.array("link_counts", np.bincount(table[:, 0], minlength=words).astype(np.uint16))
-    writer.array(
-        "link_first", np.bincount(table[table[:, 1] == 0, 0], minlength=words).astype(np.uint16)
-    )
+    writer.array("link_first", np.bincount(table[table[:, 1] == 0, 0], minlength=words).astype(np.uint16))
 
 
 def _write_translations(
@@ -154,7 +155,12 @@ def _write_rows(writer: Writer, name: str, rows: list[tuple[int, int, float]], c
 
 
 def _write_known(
-    writer: Writer, found: list[Sense], known: Known, vocabulary: list[str], number: dict[str, int], english: int
+    writer: Writer,
+    found: list[Sense],
+    known: Known,
+    vocabulary: list[str],
+    number: dict[str, int],
+    english: int,
 ) -> None:
     pos, labels = np.zeros(len(number), np.uint8), np.zeros(len(number), np.uint8)
     for sense in found:
@@ -185,18 +191,29 @@ def _readings(words: list[str], known: Known) -> Iterator[str]:
 
 
 def _labels(gloss: str) -> int:
-    aside = gloss[: gloss.find(")") + 1] if gloss.startswith("(") else gloss[-24:] if gloss.endswith(")") else ""
+    aside = (
+        gloss[: gloss.find(")") + 1] if gloss.startswith("(") else gloss[-24:] if gloss.endswith(")") else ""
+    )
     return sum(bit for bit, names in LABELS.items() if any(name in aside for name in names))
 
 
-def without(found: list[Sense], words: set[str]) -> list[Sense]:
+def without(found: list[Sense], words: frozenset[str]) -> list[Sense]:
     """The senses as if these words had never been defined; who shares a synset with them keeps it."""
+    if not words:
+        return found
     kept = []
     for sense in found:
         rest = tuple(word for word in sense.words if word not in words)
         if rest:
             kept.append(Sense(sense.gloss, rest, sense.source, sense.pos, sense.examples, sense.also))
     return kept
+
+
+def make(folder: Path, out: Path, *, frequent: int = 0, undefined: frozenset[str] = frozenset()) -> int:
+    """The index of the dictionaries in a folder; how many words it has. `undefined`: words left without definition."""
+    known = known_words(folder)
+    found = without(senses(folder, known), undefined)
+    return build(found, known, out, frequent=frequent, more=undefined)
 
 
 def main() -> None:
@@ -206,11 +223,8 @@ def main() -> None:
     parser.add_argument("--frequent", type=int, default=0, metavar="N")
     parser.add_argument("--without", type=Path, metavar="FILE")
     asked = parser.parse_args()
-    known = known_words(asked.folder)
-    found = senses(asked.folder, known)
-    if asked.without:
-        found = without(found, set(asked.without.read_text("utf-8").split()))
-    build(found, known, asked.out, frequent=asked.frequent)
+    undefined = frozenset(asked.without.read_text("utf-8").split()) if asked.without else frozenset[str]()
+    print(make(asked.folder, asked.out, frequent=asked.frequent, undefined=undefined))
 
 
 if __name__ == "__main__":

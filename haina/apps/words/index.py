@@ -131,7 +131,8 @@ class Writer:
         data = values.tobytes()
         row = (name, values.dtype.str, json.dumps(values.shape), self.packed)
         self._file.execute(
-            "insert into arrays values (?, ?, ?, ?, ?)", (*row, zlib.compress(data, 9) if self.packed else data)
+            "insert into arrays values (?, ?, ?, ?, ?)",
+            (*row, zlib.compress(data, 9) if self.packed else data),
         )
 
     def text(self, name: str, lines: Iterable[str]) -> None:

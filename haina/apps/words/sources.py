@@ -141,7 +141,9 @@ def _wordnet(folder: Path, known: Known) -> Iterator[Sense]:
         )
 
 
-def _around(synsets: dict[str, dict[str, list[str]]], synset: dict[str, list[str]], narrower: list[str]) -> str:
+def _around(
+    synsets: dict[str, dict[str, list[str]]], synset: dict[str, list[str]], narrower: list[str]
+) -> str:
     """Names and definition of what is broader, names of what is narrower or akin."""
     parts = [" ".join(narrower[:12])]
     for broader in synset.get("hypernym", []):
