@@ -44,7 +44,9 @@ class Answers:
 
     def characters(self, asked: list[Typed]) -> float:
         pairs = zip(asked, self.texts, strict=True)
-        right = sum(sum(a == b for a, b in zip(typed.text, texts[0], strict=False)) for typed, texts in pairs if texts)
+        right = sum(
+            sum(a == b for a, b in zip(typed.text, texts[0], strict=False)) for typed, texts in pairs if texts
+        )
         return right / sum(len(typed.text) for typed in asked)
 
     def ms(self, share: float) -> float:

@@ -37,7 +37,11 @@ def test_it_carries_the_library_and_the_model_and_no_source(wheel: importlib.met
 
 def test_the_base_asks_for_little(wheel: importlib.metadata.Distribution) -> None:
     asked = [Requirement(line) for line in wheel.requires or []]
-    base = [r.name for r in asked if r.marker is None or r.marker.evaluate({"extra": "", "python_version": "3.13"})]
+    base = [
+        r.name
+        for r in asked
+        if r.marker is None or r.marker.evaluate({"extra": "", "python_version": "3.13"})
+    ]
     assert "numpy" in base and len(base) <= 10 and not {"torch", "safetensors"} & set(base)
 
 

@@ -57,12 +57,9 @@ PUBLISHED = [
     ),
 ]
 
-# What published vocabularies hold of a text in a language, in characters a token, by the last two rows above: a Chinese
-# character is three bytes. To say whether a measured figure is a good one.
-KNOWN = {
-    "zh": {"Baichuan 2": 1.47, "Baichuan": 1.27, "LLaMA": 0.60},
-    "en": {"Baichuan 2": 3.80, "Baichuan": 3.65, "bert-base-chinese": 2.71},
-}
+# Characters a token of Chinese and of English text, by the last two rows above (a Chinese character is three bytes): to
+# say whether a measured figure is a good one.
+KNOWN = {"Baichuan 2": (1.47, 3.80), "Baichuan": (1.27, 3.65)}
 GOOD = 0.9  # of Baichuan's figure
 
 
@@ -122,7 +119,7 @@ def _held(tokenizer: Tokenizer, blocks: list[str]) -> dict[str, Any]:
     return {
         "bytes": size_bytes,
         "tokens": tokens,
-        "chinese": sum(map(len, map(HAN.findall, blocks))) > sum(map(len, blocks)) / 4,
+        "chinese": sum(map(len, map(HAN.findall, blocks))) / sum(map(len, blocks)),
         "bytes_per_token": size_bytes / tokens,
         "characters_per_token": sum(map(len, blocks)) / tokens,
         "mb_per_cpu_s": size_bytes / max(seconds, 1e-9) / 1e6,
@@ -160,17 +157,17 @@ def _verdicts(measured: list[dict[str, Any]]) -> list[str]:
         best = max(
             (row for row in measured if row["text"] == text), key=lambda row: row["characters_per_token"]
         )
-        held, known = best["characters_per_token"], KNOWN["zh" if best["chinese"] else "en"]
+        held, chinese = best["characters_per_token"], best["chinese"]
+        known = {name: 1 / (chinese / zh + (1 - chinese) / en) for name, (zh, en) in KNOWN.items()}
         good = held >= GOOD * known["Baichuan"]
         listed = say(", ", "，").join(f"{name} {figure:.2f}" for name, figure in known.items())
-        language = say("Chinese", "中文") if best["chinese"] else say("English", "英文")
-        name, where = one_line(best["tokenizer"]), one_line(text)
+        name, where, share = one_line(best["tokenizer"]), one_line(text), f"{chinese:.0%}"
         en = "good" if good else "little; more --pieces, or more text to learn from, hold more"
         zh = "不错" if good else "偏低；增大 --pieces 或增加训练词表的语料可以提高"
         found.append(
             say(
-                f"{where}: {name} holds {held:.2f} characters a token: {en} (on {language} elsewhere: {listed})",
-                f"{where}：{name} 每词元容纳 {held:.2f} 个字符，{zh}（其他{language}文本上：{listed}）",
+                f"{where}: {name} holds {held:.2f} characters a token: {en} (with {share} Chinese, about: {listed})",
+                f"{where}：{name} 每词元容纳 {held:.2f} 个字符，{zh}（汉字占 {share} 的文本，约为 {listed}）",
             )
         )
     return found
@@ -180,7 +177,7 @@ def _published() -> list[str]:
     lines = [say("Published, on other texts:", "已发表的数字，所用文本各不相同：")]
     for source, what, figures in PUBLISHED:
         listed = say(", ", "，").join(f"{name} {figure:g}" for name, figure in figures.items())
-        lines.append(f"  {source} ({say(*what)}): {listed}")
+        lines.append(say(f"  {source} ({what[0]}): {listed}", f"  {source}（{what[1]}）：{listed}"))
     return lines
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from haina.apps.screen import Status, note
+from haina.apps.screen import Status, note, report
 from haina.flags import Verbs
 from haina.options.talk import ChatOptions
 from haina.wording import say
@@ -69,9 +69,13 @@ def load(path: Path, options: ChatOptions) -> Model:
     with Status() as status:
         model = open_model(named(path), options, progress=status.progress)
         adapter = Adapter.read(options.adapter) if options.adapter else None
-    for text in (*model.checkpoint.notes, *(adapter.doubts(model.checkpoint) if adapter else ())):
+    for text in model.checkpoint.notes:
         note(text)
-    return adapted(model, "adapter", adapter) if adapter else model
+    if adapter is None:
+        return model
+    for text in adapter.doubts(model.checkpoint):
+        report(text)
+    return adapted(model, "adapter", adapter)
 
 
 def named(path: Path) -> Path:

@@ -81,13 +81,13 @@ def new_project(place: Annotated[Path, PROJECT]) -> None:
     print(new(place))
 
 
-def require(*modules: str) -> None:
+def require(*modules: str, extra: str = "data") -> None:
     """ValueError names the extra if something is not installed."""
     for module in modules:
         if importlib.util.find_spec(module) is None:
             raise ValueError(
                 say(
-                    f"this needs {module}: pip install 'haina[data]' (in a clone: '.[data]')",
-                    f"此命令需要 {module}：pip install 'haina[data]'（源码目录中用 '.[data]'）",
+                    f"this needs {module}: pip install 'haina[{extra}]' (in a clone: '.[{extra}]')",
+                    f"此命令需要 {module}：pip install 'haina[{extra}]'（源码目录中用 '.[{extra}]'）",
                 )
             )

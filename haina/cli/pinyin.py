@@ -31,7 +31,7 @@ KEYS = typer.Argument(
 )
 @with_flags
 def pinyin(keys: Annotated[str | None, KEYS] = None, *, options: PinyinOptions) -> None:
-    from haina.apps.pinyin.answer import answer, lists, opened
+    from haina.apps.pinyin.answer import answer, answer_line, lists, opened
 
     method = opened(options, named(Path(options.model)) if options.model else EMBEDDED)
     for line in lists(method, options):
@@ -43,7 +43,7 @@ def pinyin(keys: Annotated[str | None, KEYS] = None, *, options: PinyinOptions) 
         print(json.dumps(found, ensure_ascii=False) if options.json else shown(found))
         return
     for line in sys.stdin:
-        print(json.dumps(answer(method, line.rstrip("\r\n"), options), ensure_ascii=False), flush=True)
+        print(json.dumps(answer_line(method, line.rstrip("\r\n"), options), ensure_ascii=False), flush=True)
 
 
 def shown(found: dict[str, list[dict[str, object]]]) -> str:

@@ -12,12 +12,21 @@ import sys
 import typer
 
 from haina.apps.screen import complain, explained, interactive
-from haina.cli import corpus, data, evaluation, models, poem, talk, words  # each brings its verbs
+from haina.cli import (  # each brings its verbs
+    corpus,
+    data,
+    evaluation,
+    models,
+    poem,
+    search,
+    talk,
+    words,
+)
 from haina.cli.app import app
 from haina.flags import usage
 from haina.wording import say
 
-VERBS = (talk, models, poem, words, corpus, data, evaluation)  # in the order of the help
+VERBS = (talk, models, poem, words, search, corpus, data, evaluation)  # in the order of the help
 app.registered_commands.sort(
     key=lambda verb: [module.__name__ for module in VERBS].index(verb.callback.__module__)
 )
@@ -35,7 +44,9 @@ def main() -> None:
         )
         sys.exit(REFUSED)
     if "train" in sys.argv or "_HAINA_COMPLETE" in os.environ:  # many flags, which --help need not know
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch's threads wait for each other without a core
+        os.environ.setdefault(
+            "OMP_WAIT_POLICY", "PASSIVE"
+        )  # torch's threads wait for each other without a core
         from haina.cli import training, tuning  # noqa: F401
     if not interactive(sys.stdout):
         sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr]

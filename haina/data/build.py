@@ -10,7 +10,8 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import chain, islice
@@ -21,18 +22,21 @@ from haina.checkpoint.new_folder import alone
 from haina.data import recipe as recipes
 from haina.data.croissant import croissant
 from haina.data.document import Document
+from haina.data.files import files_of, require_room, text_bytes, unread
 from haina.data.manifest import manifest
 from haina.data.overlap import Evaluation
 from haina.data.quality import train
 from haina.data.readers import read
+from haina.data.reasons import counted
 from haina.data.recipe import Recipe, Source, Texts
 from haina.data.report import page
 from haina.data.steps import EVALUATION, QUALITY, Decide, Judge, Part, Write
 from haina.data.tally import Tally, total
 from haina.options.data import BuildOptions
-from haina.wording import say
+from haina.wording import say, short
 
 PROBED = 200  # files, rows
+SHOWN_FILES = 5  # that were passed over
 MOST_EXAMPLES = 2000  # documents that a quality score is trained on, of each side
 
 
@@ -42,18 +46,21 @@ class Finish:
 
     recipe: Recipe
     parts: tuple[Part, ...]
+    passed_over: Mapping[str, list[str]]  # of a source: files whose format is not known
     work: Path
     out: Path
 
     def __call__(self, data: object, rank: int, world_size: int) -> None:
+        """A corpus without a document is not put in its place; what became of the texts stays in `work`."""
         tallies = {source.name: self._tallies(source) for source in self.recipe.source}
         corpus = self.work / "corpus"
-        about = manifest(self.recipe, tallies)
+        about = manifest(self.recipe, tallies, self.passed_over)
         (corpus / "report").mkdir(parents=True, exist_ok=True)
-        (corpus / "report" / "index.html").write_text(page(self.recipe, tallies), "utf-8")
+        (corpus / "report" / "index.html").write_text(page(self.recipe, tallies, self.passed_over), "utf-8")
         (corpus / "croissant.json").write_text(_json(croissant(self.recipe, about)), "utf-8")
         (corpus / "manifest.json").write_text(_json(about), "utf-8")
-        os.rename(corpus, self.out)
+        if about["kept"]["documents"]:
+            os.rename(corpus, self.out)
 
     def _tallies(self, source: Source) -> tuple[Tally, Tally]:
         """What was read and judged of a source, and what was compared and written."""
@@ -63,6 +70,10 @@ class Finish:
             return total((Tally.open(self.work / folder / f"{n:05}.json") for n in numbers), source.name)
 
         return found("read"), found("written")
+
+    def examples(self, source: Source) -> dict[str, list[str]]:
+        """Of each reason why texts of a source were not read or dropped."""
+        return self._tallies(source)[0].examples
 
 
 def build(file: Path, options: BuildOptions, report: Callable[[str], None]) -> str:
@@ -83,15 +94,17 @@ def build(file: Path, options: BuildOptions, report: Callable[[str], None]) -> s
         )
     parts = _parts(recipe, root)
     files = [path for part in parts for path, _ in part.files]
+    passed_over = {one.name: [_named(file, root) for file in unread(one, root)] for one in recipe.source}
     out.parent.mkdir(parents=True, exist_ok=True)
-    recipes.require_room(out, files)
+    require_room(out, files)
     with _alone(out):
         work = _work(out, recipe, files)
         report(say("checking …", "正在检查……"))
         for source in recipe.source:
             _probe(source, root)
         _prepare(recipe, root, work)
-        return _told(out) if _run(recipe, parts, work, out, options, report) else _handed_over(out, work)
+        finish = Finish(recipe, parts, passed_over, work, out)
+        return _told(recipe, finish) if _run(finish, options, report) else _handed_over(out, work)
 
 
 @contextmanager
@@ -109,26 +122,17 @@ def _alone(out: Path) -> Iterator[None]:
             lock.unlink(missing_ok=True)
 
 
-def _run(
-    recipe: Recipe,
-    parts: tuple[Part, ...],
-    work: Path,
-    out: Path,
-    options: BuildOptions,
-    report: Callable[[str], None],
-) -> bool:
+def _run(finish: Finish, options: BuildOptions, report: Callable[[str], None]) -> bool:
     from haina.data.executors import Stage, run
 
+    given = finish.recipe, finish.parts, finish.work
     stages = (
-        Stage("read", "reading", "正在读取", Judge(recipe, parts, work), len(parts)),
-        Stage("decide", "comparing", "正在去重比对", Decide(recipe, parts, work), 1),
-        Stage("write", "writing", "正在写出", Write(recipe, parts, work), len(parts)),
-        Stage("finish", "describing", "正在生成说明", Finish(recipe, parts, work, out), 1),
+        Stage("read", "reading", "正在读取", Judge(*given), len(finish.parts)),
+        Stage("decide", "comparing", "正在去重比对", Decide(*given), 1),
+        Stage("write", "writing", "正在写出", Write(*given), len(finish.parts)),
+        Stage("finish", "describing", "正在生成说明", finish, 1),
     )
-    done = run(stages, work, options, report)
-    if done:
-        shutil.rmtree(work)
-    return done
+    return run(stages, finish.work, options, report)
 
 
 def _parts(recipe: Recipe, root: Path) -> tuple[Part, ...]:
@@ -137,16 +141,19 @@ def _parts(recipe: Recipe, root: Path) -> tuple[Part, ...]:
     for source in recipe.source:
         held: list[tuple[Path, str]] = []
         size = 0
-        for file in recipes.files_of(source, root):
-            more = recipes.text_bytes(file)
+        for file in files_of(source, root):
+            more = text_bytes(file)
             if held and size + more > recipe.part_mb << 20:
                 parts.append(Part(source, tuple(held)))
                 held, size = [], 0
-            name = file.relative_to(root).as_posix() if file.is_relative_to(root) else file.name
-            held.append((file, name))
+            held.append((file, _named(file, root)))
             size += more
         parts.append(Part(source, tuple(held)))
     return tuple(parts)
+
+
+def _named(file: Path, root: Path) -> str:
+    return file.relative_to(root).as_posix() if file.is_relative_to(root) else file.name
 
 
 def _work(out: Path, recipe: Recipe, files: list[Path]) -> Path:
@@ -175,26 +182,38 @@ def _prepare(recipe: Recipe, root: Path, work: Path) -> None:
 
 def _probe(source: Source, root: Path) -> None:
     """ValueError if the files begin without a single document, perhaps because a field has another name."""
-    files = recipes.files_of(source, root)
+    files = files_of(source, root)
     found = chain.from_iterable(read(file, file.name, source.reading()) for file in files[:PROBED])
-    reasons = []
+    reasons: Counter[str] = Counter()
+    first: dict[str, str] = {}  # of each reason, where it was met
     for one in islice(found, PROBED):
         if isinstance(one, Document):
             return
-        reasons.append(one.reason)
+        reasons[one.reason] += 1
+        first.setdefault(one.reason, one.where)
     if reasons:
+        count, how = reasons.total(), _how(source, first)
         raise ValueError(
             say(
-                f"{source.name}: none of the first {len(reasons)} rows holds a document ({reasons[0]}); "
-                "check format, text, messages",
-                f"{source.name}：前 {len(reasons)} 行中没有一篇文档（{reasons[0]}）；"
-                "请核对 format、text、messages",
+                f"{source.name}: none of the first {count} rows holds a document ({counted(reasons)}); {how}",
+                f"{source.name}：前 {count} 行中没有一篇文档（{counted(reasons)}）；{how}",
             )
         )
 
 
+def _how(source: Source, first: Mapping[str, str]) -> str:
+    """What to write in the recipe, when rows lack the field that it names."""
+    where = first.get("no_field")
+    if where is None:
+        return say("check format, text, messages", "请核对 format、text、messages")
+    names = where.partition(": ")[2]
+    field = names.split(", ")[0] or "…"
+    set_to = f'messages = "{field}"' if source.messages else f'text = "{{{field}}}"'
+    return say(f"the rows have {names}; set, for example, {set_to}", f"各行的字段有 {names}；可设 {set_to}")
+
+
 def _documents(texts: Texts, root: Path) -> Iterator[Document]:
-    for file in recipes.files_of(texts, root):
+    for file in files_of(texts, root):
         for found in read(file, file.name, texts.reading()):
             if isinstance(found, Document):
                 yield found
@@ -204,18 +223,50 @@ def _json(content: object) -> str:
     return json.dumps(content, ensure_ascii=False, indent=1) + "\n"
 
 
-def _told(out: Path) -> str:
-    about = json.loads((out / "manifest.json").read_bytes())
-    kept, gone = about["kept"], sum(about["dropped"].values())
-    text = say(
-        f"{out}: {kept['documents']:,} documents, {kept['bytes'] / 1e6:.1f} MB; {gone:,} dropped; "
-        f"see {out / 'report' / 'index.html'}",
-        f"{out}：{kept['documents']:,} 篇，{kept['bytes'] / 1e6:.1f} MB；舍弃 {gone:,} 篇；"
-        f"详见 {out / 'report' / 'index.html'}",
-    )
-    if not about["may_ship"]:
-        text += say("; not for shipping: licences were not checked", "；未核查许可协议，不可分发")
-    return text
+def _told(recipe: Recipe, done: Finish) -> str:
+    """What became of it. ValueError: nothing was kept, so that there is no corpus."""
+    out, work = done.out, done.work
+    about = json.loads(((out if out.exists() else work / "corpus") / "manifest.json").read_bytes())
+    examples = {source.name: done.examples(source) for source in recipe.source}
+    shutil.rmtree(work)
+    kept, dropped = about["kept"], about["dropped"]
+    more = list(_remarks(done, examples))
+    if not kept["documents"]:
+        more = [counted(dropped) or say("the files are empty", "文件是空的"), *more]
+        raise ValueError(
+            say(
+                f"{out}: not made: no document is left of {sum(dropped.values()):,} ({'; '.join(more)}); "
+                "check the recipe, or turn rules off with without = […] or rules = false",
+                f"{out}：未生成：{sum(dropped.values()):,} 篇中没有一篇留下（{'；'.join(more)}）；"
+                "请核对配方，或用 without = […]、rules = false 关闭规则",
+            )
+        )
+    page, gone = out / "report" / "index.html", sum(dropped.values())
+    lines = [
+        say(
+            f"{out}: {kept['documents']:,} documents, {short(kept['bytes'], 'B')}; {gone:,} dropped; see {page}",
+            f"{out}：{kept['documents']:,} 篇，{short(kept['bytes'], 'B')}；舍弃 {gone:,} 篇；详见 {page}",
+        )
+        + say("; not for shipping: licences were not checked", "；未核查许可协议，不可分发")
+        * (not about["may_ship"])
+    ]
+    lines += [say(f"dropped: {counted(dropped)}", f"舍弃：{counted(dropped)}")] if dropped else []
+    return "\n".join(lines + more)
+
+
+def _remarks(done: Finish, examples: Mapping[str, Mapping[str, list[str]]]) -> Iterator[str]:
+    """What in a source was not read, and what to do about it."""
+    for source in done.recipe.source:
+        if where := examples[source.name].get("no_field"):
+            how = _how(source, {"no_field": where[0]})
+            yield say(f"{source.name}: {where[0].partition(': ')[0]}: {how}", f"{source.name}：{how}")
+        if names := done.passed_over[source.name]:
+            shown = ", ".join(names[:SHOWN_FILES]) + ", …" * (len(names) > SHOWN_FILES)
+            ends = ", ".join(sorted({Path(name).suffix or Path(name).name for name in names})[:SHOWN_FILES])
+            yield say(
+                f"{source.name}: not read, as nothing here reads {ends}: {shown}",
+                f"{source.name}：未读取（不支持 {ends}）：{shown}",
+            )
 
 
 def _handed_over(out: Path, work: Path) -> str:

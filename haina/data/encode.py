@@ -1,6 +1,7 @@
 """Documents → a token folder: the same bytes whatever the number of processes, resumed where it was interrupted.
 
-A document is a row of a corpus (`text`, and if it has them `id`, `domain` or `source`, `weight`, `by_character`) or
+A document is a row of a corpus (`text`, and what it has of `id`, `domain` or `source`, `licence`, `weight`,
+`by_character`) or
 a conversation (`messages`). It knows vocabularies and the chat format; it does not know where the rows come from nor
 how they are packed. What is written, says `haina/data/tokens.py`.
 """
@@ -24,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+from haina.checkpoint.new_folder import alone
 from haina.data.tokens import BY_CHARACTER, CHAT, DOCUMENT, FORMAT, Tokens
 from haina.text.messages import BAICHUAN, IGNORED, Message, Template, assemble_training
 from haina.text.tokenizer import Tokenizer
@@ -58,6 +60,7 @@ class Encoded:
     weight: float
     flags: int
     bytes: int
+    licence: str
 
 
 @dataclass(frozen=True)
@@ -126,7 +129,8 @@ def _encoded(row: Row, ids: list[int], learnt: np.ndarray, flags: int, size_byte
             )
         )
     domain = str(row.get("domain") or row.get("source") or "text")
-    return Encoded(np.array(ids, np.uint32), learnt, domain, float(weight), flags, size_bytes)
+    licence = str(row.get("licence") or "")
+    return Encoded(np.array(ids, np.uint32), learnt, domain, float(weight), flags, size_bytes, licence)
 
 
 def _share(key: str) -> float:
@@ -148,9 +152,25 @@ def write(
     """Encode all rows into `folder` and open it. Interrupted, it goes on behind the last whole shard.
 
     source: what the rows are, such as the sha256 of a corpus' manifest; it is kept, and a folder begun with another
-    one is begun anew. ValueError: a row that is no document, or character mode with a vocabulary that has none.
+    one is begun anew. ValueError: a row that is no document, character mode with a vocabulary that has none, or
+    another process writes there.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    busy = say(
+        f"{folder}: another process encodes there; wait for it, or choose another folder",
+        f"{folder}：另有进程正在编码；请等它结束，或换一个目录",
+    )
+    with alone(lock := folder / ".lock", busy):
+        try:
+            _write(rows, folder, encoding, workers, source, shard_tokens)
+        finally:
+            lock.unlink(missing_ok=True)
+    return Tokens.open(folder, verify=False)
+
+
+def _write(
+    rows: Iterable[Row], folder: Path, encoding: Encoding, workers: int, source: str, shard_tokens: int
+) -> None:
     tokenizer = Tokenizer.open(encoding.tokenizer)
     if encoding.by_character:
         tokenizer.encode("", by_character=True)  # before hours of work: is there such a mode
@@ -164,7 +184,6 @@ def write(
         for document in found:
             writer.add(document)
     writer.finish()
-    return Tokens.open(folder, verify=False)
 
 
 def _here(encoder: Encoder, rows: Iterator[Row], first: int) -> Generator[Encoded, None, None]:
@@ -230,6 +249,7 @@ class Writer:
         }
         self.documents = np.zeros(0, DOCUMENT)  # of the closed shards
         self.domains: dict[str, dict[str, int]] = {}
+        self.licences: dict[str, int] = {}  # documents of each
         self.files: dict[str, dict[str, Any]] = {}
         self.shards = 0
         self._held: list[Encoded] = []  # for the shard to come
@@ -266,11 +286,13 @@ class Writer:
         self._replace("begun.json", _json(self._state()))
 
     def _rows(self) -> np.ndarray:
-        """The rows of documents.npy of the shard that is being closed; counts its domains."""
+        """The rows of documents.npy of the shard that is being closed; counts its domains and licences."""
         rows, start = np.zeros(len(self._held), DOCUMENT), 0
         for number, document in enumerate(self._held):
             size = len(document.ids)
             counts = self.domains.setdefault(document.domain, {"documents": 0, "tokens": 0, "bytes": 0})
+            if document.licence:
+                self.licences[document.licence] = self.licences.get(document.licence, 0) + 1
             for name, more in (("documents", 1), ("tokens", size), ("bytes", document.bytes)):
                 counts[name] += more
             domain = list(self.domains).index(document.domain)
@@ -286,7 +308,8 @@ class Writer:
             self.files[name] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 
     def _state(self) -> dict[str, Any]:
-        return {**self.about, "shards": self.shards, "domains": self.domains, "files": self.files}
+        counts = {"domains": self.domains, "licences": self.licences}
+        return {**self.about, "shards": self.shards, **counts, "files": self.files}
 
     def _resume(self) -> None:
         """Take up what an interrupted making with the same settings left, or nothing."""
@@ -297,6 +320,7 @@ class Writer:
         if any(begun[key] != value for key, value in self.about.items()):
             return
         self.shards, self.domains, self.files = begun["shards"], begun["domains"], begun["files"]
+        self.licences = begun.get("licences", {})
         count = sum(counts["documents"] for counts in self.domains.values())
         self.documents = np.load(self.folder / "documents.npy")[:count]  # it may be one shard ahead
 

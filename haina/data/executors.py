@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Sequence
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,7 @@ from haina.options.data import BuildOptions
 from haina.wording import say
 
 MEMORY_GB = 1.0  # of a task
+TICK_S = 1.0
 Step = Callable[[object, int, int], None]
 
 
@@ -52,11 +56,39 @@ def run(stages: Sequence[Stage], work: Path, options: BuildOptions, report: Call
         if options.executor == "ray":
             _start_ray(options)
         for stage in stages:
-            report(say(f"{stage.en} …", f"{stage.zh}……"))
-            _done(_executor(stage, work, options), stage, work)
+            with _told(stage, work, report):
+                _done(_executor(stage, work, options), stage, work)
         return True
     finally:
         logger.enable("datatrove")
+
+
+@contextmanager
+def _told(stage: Stage, work: Path, report: Callable[[str], None]) -> Iterator[None]:
+    """Says every TICK_S how many tasks of the stage have left their mark, and how long it takes by now."""
+    began, over = time.monotonic(), threading.Event()
+    marks = work / "logs" / stage.name / "completions"
+
+    def tell() -> None:
+        while True:
+            done = f"{sum(1 for _ in marks.glob('*'))}/{stage.tasks}" if stage.tasks > 1 else ""
+            minutes, seconds = divmod(int(time.monotonic() - began), 60)
+            report(
+                say(
+                    f"{stage.en} {done} … {minutes}:{seconds:02}",
+                    f"{stage.zh} {done}…… {minutes}:{seconds:02}",
+                )
+            )
+            if over.wait(TICK_S):
+                return
+
+    teller = threading.Thread(target=tell)
+    teller.start()
+    try:
+        yield
+    finally:
+        over.set()
+        teller.join()
 
 
 def _executor(stage: Stage, work: Path, options: BuildOptions) -> Any:

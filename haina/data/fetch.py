@@ -13,6 +13,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 from haina.data import recipe as recipes
@@ -41,7 +42,17 @@ _STRANGERS = {
     "http.lowSpeedLimit": "1000",  # bytes a second; a server that falls silent does not hold us for ever
     "http.lowSpeedTime": "60",
 }
+_MIRRORS = r"^(url\..*\.insteadof|http\.(.*\.)?proxy)$"  # what of the person's settings we keep to
+_UNREACHABLE = re.compile(
+    "could not resolve|couldn't resolve|unable to look up|failed to connect|couldn't connect|could not connect|"
+    "connection refused|connection timed out|network is unreachable|no route to host|proxy",
+    re.IGNORECASE,
+)
 _LFS = b"version https://git-lfs"
+
+
+class Unreachable(ValueError):
+    """The server, so that the next source need not be tried."""
 
 
 def fetch(recipe: Path | None, options: FetchOptions, report: Callable[[str], None]) -> str:
@@ -53,21 +64,34 @@ def fetch(recipe: Path | None, options: FetchOptions, report: Callable[[str], No
     if shutil.which("git") is None:
         raise ValueError(say("git is not installed; install it", "未安装 git；请先安装"))
     file = recipe or OURS
-    sources = [source for source in recipes.read(file).source if source.git]
+    sources = _sources(file)
     out = Path(options.out or (file.parent if recipe else "haina-data"))
     for source in sources:
         _check(source)
-    out.mkdir(parents=True, exist_ok=True)
     failures: dict[str, str] = {}
     for number, source in enumerate(sources, 1):
         report(f"{source.name} ({number}/{len(sources)}) …")
         try:
             _fetch(source, out / FETCHED / source.name)
         except ValueError as error:
-            if recipe or number == len(failures) + 1 == len(sources):  # none could be had
+            none_had = number == len(failures) + 1 == len(sources)
+            if recipe or none_had or isinstance(error, Unreachable):
                 raise
             failures[source.name] = str(error)
     return _remade(out, len(sources), failures, report) if recipe is None else _told(out, file, len(sources))
+
+
+def _sources(file: Path) -> list[Source]:
+    """ValueError: there is nothing to fetch, or the recipe is wrong."""
+    if not any(source.git for source in recipes.parsed(file).source):
+        raise ValueError(
+            say(
+                f"{file}: no [[source]] names a repository (git = …), so there is nothing to fetch; "
+                f"next: haina data build {file}",
+                f"{file}：没有 [[source]] 写明仓库（git = …），无须获取；下一步：haina data build {file}",
+            )
+        )
+    return [source for source in recipes.read(file).source if source.git]
 
 
 def _told(out: Path, recipe: Path, count: int) -> str:
@@ -130,10 +154,17 @@ def _fetch(source: Source, place: Path) -> None:
         return
     part = place.with_name(f"{place.name}.part")
     shutil.rmtree(part, ignore_errors=True)
+    new = [folder for folder in place.parents if not folder.exists()]
     part.mkdir(parents=True)
-    _asked(source, lambda: _download(source, part))
-    _require_plain(source, part)
-    part.rename(place)
+    try:
+        _asked(source, lambda: _download(source, part))
+        _require_plain(source, part)
+        part.rename(place)
+    except BaseException:  # nothing is left behind
+        shutil.rmtree(part, ignore_errors=True)
+        for folder in new:
+            folder.rmdir()
+        raise
 
 
 def _asked(source: Source, work: Callable[[], object]) -> None:
@@ -141,7 +172,21 @@ def _asked(source: Source, work: Callable[[], object]) -> None:
         work()
     except subprocess.CalledProcessError as error:
         why = (error.stderr.strip().splitlines() or [str(error)])[-1]
+        if _UNREACHABLE.search(why):
+            raise Unreachable(_no_way(source.git, why)) from None
         raise _refused(source, f"{source.git}: {why}") from None
+
+
+def _no_way(address: str, why: str) -> str:
+    server = re.sub("(://[^/]*).*", r"\1/", address)
+    host = server.split("://")[-1].rstrip("/")
+    mirror = f"git config --global url.<mirror>.insteadOf {server}"
+    return say(
+        f"cannot reach {host} ({why.partition(': ')[2] or why}); connect to the network, set https_proxy, "
+        f"or name a mirror: {mirror}",
+        f"无法连接 {host}（{why.partition(': ')[2] or why}）；请检查网络，设置 https_proxy，"
+        f"或指定镜像：{mirror}",
+    )
 
 
 def _wanted(source: Source) -> list[str]:
@@ -184,8 +229,18 @@ def _require_plain(source: Source, folder: Path) -> None:
             )
 
 
+@cache
+def _mirrors(home: str | None) -> tuple[tuple[str, str], ...]:
+    """Mirrors and proxies of the person at `home`, by the names of git's settings."""
+    asked = ["git", "config", "--global", "--includes", "-z", "--get-regexp", _MIRRORS]
+    done = subprocess.run(asked, capture_output=True, encoding="utf-8", errors="replace", check=False)
+    found = (line.partition("\n") for line in done.stdout.split("\0") if line)
+    return tuple((name, value) for name, _, value in found)
+
+
 def _git(folder: Path, *arguments: str) -> str:
-    """What git says, without the person's settings, hooks and passwords."""
+    """What git says, without the person's settings, hooks and passwords, but for mirrors and proxies."""
+    settings = [*_mirrors(os.environ.get("HOME")), *_STRANGERS.items()]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     environment |= {
         "GIT_CONFIG_NOSYSTEM": "1",
@@ -195,9 +250,9 @@ def _git(folder: Path, *arguments: str) -> str:
         "GIT_LFS_SKIP_SMUDGE": "1",
         "GIT_ATTR_NOSYSTEM": "1",
         "LC_ALL": "C",
-        "GIT_CONFIG_COUNT": str(len(_STRANGERS)),
+        "GIT_CONFIG_COUNT": str(len(settings)),
     }
-    for number, (name, value) in enumerate(_STRANGERS.items()):
+    for number, (name, value) in enumerate(settings):
         environment |= {f"GIT_CONFIG_KEY_{number}": name, f"GIT_CONFIG_VALUE_{number}": value}
     done = subprocess.run(
         ["git", *arguments],

@@ -19,8 +19,11 @@ Tallies = Mapping[
 ]  # of a source: what was read and judged; what was compared and written
 
 
-def manifest(recipe: Recipe, tallies: Tallies) -> dict[str, Any]:
-    """What manifest.json holds. Its bytes are those of texts in UTF-8, but for the files'."""
+def manifest(recipe: Recipe, tallies: Tallies, passed_over: Mapping[str, list[str]]) -> dict[str, Any]:
+    """What manifest.json holds. Its bytes are those of texts in UTF-8, but for the files'.
+
+    passed_over: of a source, files of formats that are not read.
+    """
     everything = total(one for pair in tallies.values() for one in pair)
     files = {one["path"]: one for _, written in tallies.values() for one in written.files}
     return {
@@ -33,7 +36,10 @@ def manifest(recipe: Recipe, tallies: Tallies) -> dict[str, Any]:
         "dropped": _counts(everything.dropped),
         "languages": _counts(everything.languages),
         "licences": _counts(everything.licences),
-        "sources": {source.name: _source(source, *tallies[source.name]) for source in recipe.source},
+        "sources": {
+            source.name: _source(source, *tallies[source.name], passed_over[source.name])
+            for source in recipe.source
+        },
         "files": {
             name: {key: files[name][key] for key in ("bytes", "sha256", "documents")}
             for name in sorted(files)
@@ -42,7 +48,7 @@ def manifest(recipe: Recipe, tallies: Tallies) -> dict[str, Any]:
     }
 
 
-def _source(source: Source, read: Tally, written: Tally) -> dict[str, Any]:
+def _source(source: Source, read: Tally, written: Tally, passed_over: list[str]) -> dict[str, Any]:
     both = total([read, written])
     provenance = {key: getattr(source, key) for key in ("licence", "url", "git", "commit", "date")}
     return {
@@ -54,6 +60,7 @@ def _source(source: Source, read: Tally, written: Tally) -> dict[str, Any]:
         "licences": _counts(written.licences),
         "transformations": {**_counts(both.changed), "redacted": _counts(both.redacted)},
         "files": read.files,
+        **({"passed_over": passed_over} if passed_over else {}),
     }
 
 

@@ -115,11 +115,8 @@ class Samples:
     def rows_of_epoch(self, epoch: int) -> int:
         return len(self._epoch(epoch))
 
-    def batch(self, step: int, rows: int, *, part: int = 0, parts: int = 1) -> Batch:
-        """The batch of `step`, `rows` rows over all parts; of them, part number `part` (a rank) of `parts`."""
-        assert rows % parts == 0 and 0 <= part < parts
-        first, count = step * rows + part * (rows // parts), rows // parts
-        return self.at(range(first, first + count))
+    def batch(self, number: int, rows: int) -> Batch:
+        return self.at(range(number * rows, (number + 1) * rows))
 
     def at(self, samples: Iterable[int]) -> Batch:
         rows = [self._row(sample) for sample in samples]
@@ -184,22 +181,6 @@ class Epoch:
         chosen = self.order_N[self.ends_R[number - 1] if number else 0 : self.ends_R[number]]
         columns = (self.document_N[chosen], self.first_N[chosen], self.size_N[chosen])
         return list(zip(*(column.tolist() for column in columns), strict=True))
-
-
-@dataclass(frozen=True)
-class Then:
-    """One mixture up to sample `at`, another from there on, as for the decay of the learning rate."""
-
-    first: Samples
-    then: Samples
-    change: int  # sample
-
-    def batch(self, step: int, rows: int, *, part: int = 0, parts: int = 1) -> Batch:
-        """As `Samples.batch`. `change` is a multiple of `rows`."""
-        assert self.change % rows == 0
-        before = self.change // rows
-        samples, step = (self.first, step) if step < before else (self.then, step - before)
-        return samples.batch(step, rows, part=part, parts=parts)
 
 
 def _weights(tokens: Tokens, mixture: Mapping[str, float]) -> np.ndarray:

@@ -22,6 +22,7 @@ from haina.data.markup import page_text, plain_markdown, warc_pages, wiki_pages
 from haina.wording import say
 
 MOST_CHARS = 16 << 20  # of a line, a page, a row
+MOST_NAMES = 100  # characters of the names of a row's fields, as they are told
 PIECE_CHARS = 50_000  # a plain text file becomes documents of about this size, cut where a paragraph ends
 _ESCAPED = re.compile("[\udc80-\udcff]")  # bytes that did not fit the encoding
 PACKED = (".gz", ".zst", ".bz2", ".xz", ".lzma")
@@ -97,6 +98,12 @@ class Reading:
     domain: Template = field(default_factory=lambda: Template(""))
     where: Mapping[str, Any] = field(default_factory=dict)
 
+    def fields(self) -> set[str]:
+        """What a row must have."""
+        if self.messages:
+            return {self.messages}
+        return {name for one in self.turns or (self.text,) for _, name in one.parts if name}
+
 
 ROLES = ("user", "assistant")
 Row = Mapping[str, Any]
@@ -150,6 +157,8 @@ def _document(row: Row, where: str, reading: Reading, source: str, kind: str) ->
         text = "\n".join(message["content"] for message in messages)
     else:
         text = reading.text.fill(row, reading.join) or ""
+    if not text.strip() and (asked := reading.fields()) and not asked <= row.keys():
+        return Unreadable("no_field", f"{where}: {_names(row)}")
     if not text.strip():
         return Unreadable("no_text", where)
     if len(text) > MOST_CHARS:
@@ -157,6 +166,12 @@ def _document(row: Row, where: str, reading: Reading, source: str, kind: str) ->
     given = row.get(reading.id)
     licence = reading.licence.fill(row, reading.join) or ""
     return Document(text, str(given) if isinstance(given, (str, int)) else where, source, licence, meta=meta)
+
+
+def _names(row: Row) -> str:
+    """The fields of a row; strangers named them."""
+    names = ", ".join(name for name in map(str, list(row)[:9]) if name.isprintable())
+    return names[:MOST_NAMES]
 
 
 def _messages(given: Any) -> list[dict[str, str]]:

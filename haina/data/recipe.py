@@ -1,14 +1,13 @@
 """recipe.toml: which texts become a corpus, under which licence, and by which rules.
 
-A recipe is checked before anything runs: names that do not exist, licences that are not allowed, files that are
-missing, a disk that is too small. It does not know how files are read nor what the rules do.
+A recipe is checked before anything runs: names that do not exist, values of a wrong kind, licences that are not
+allowed. It does not know files (files.py, readers.py) nor what the rules do.
 """
 
 from __future__ import annotations
 
 import difflib
 import re
-import shutil
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
@@ -19,7 +18,7 @@ from typing import Any, get_args, get_type_hints
 from haina.data.clean import Script
 from haina.data.filters import RULES, Rule, rules_of
 from haina.data.language import Language
-from haina.data.readers import FORMATS, PACKED, Reading, Template, fields_of, format_of
+from haina.data.readers import FORMATS, Reading, Template, fields_of
 from haina.wording import say
 
 if sys.version_info >= (3, 11):
@@ -27,17 +26,14 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-# May be copied, changed and given on by everyone, commercially too; compared without case, spaces and hyphens.
+# May be copied, changed and given on by everyone, commercially too, or is one's own; compared without case, spaces and
+# hyphens.
 OPEN_LICENCES = (
     "CC0-1.0", "CC-BY-2.0", "CC-BY-3.0", "CC-BY-4.0", "CC-BY-SA-2.0", "CC-BY-SA-3.0", "CC-BY-SA-4.0", "MIT", "MIT-0",
     "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "ISC", "Unlicense", "PDDL-1.0", "ODC-By-1.0", "GFDL-1.2", "GFDL-1.3",
-    "Unicode-3.0", "public domain",
+    "Unicode-3.0", "public domain", "own",
 )  # fmt: skip
 FETCHED = "fetched"  # beside the recipe: the repositories of sources that name one
-_PACKED_BY, _NEEDED = (
-    4,
-    2,
-)  # a guess of how much text packed files hold, and bytes on the disk per byte of text
 _PLAIN_KINDS: Mapping[str, tuple[type, ...]] = {
     "str": (str,),
     "bool": (bool,),
@@ -142,6 +138,13 @@ class Recipe:
 
 def read(file: Path) -> Recipe:
     """The recipe of a file. ValueError names the key that is unknown or wrong, and the nearest that exists."""
+    recipe = parsed(file)
+    _check(recipe, file)
+    return recipe
+
+
+def parsed(file: Path) -> Recipe:
+    """The recipe of a file, as far as its keys are known and of their kinds; ValueError names one that is not."""
     try:
         content = tomllib.loads(file.read_text("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -149,7 +152,6 @@ def read(file: Path) -> Recipe:
             say(f"{file}: not TOML: {error}; correct it", f"{file}：不是有效的 TOML：{error}；请改正")
         ) from None
     recipe: Recipe = _record(Recipe, content, str(file))
-    _check(recipe, file)
     return recipe
 
 
@@ -295,17 +297,26 @@ def _check_licence(recipe: Recipe, source: Source, file: Path) -> None:
     """ValueError if texts are used that nobody allowed. Of a {field}, each row is asked when it is read."""
     if recipe.allow_unlicensed or recipe.allows(source.licence) or fields_of(source.licence):
         return
-    en, zh = (
-        (f"{source.licence} is not", f"未允许 {source.licence}")
-        if source.licence
-        else ("none is given", "未注明")
-    )
+    where, given = f"{file}: {source.name}", source.licence
+    if given:
+        text = say(
+            f"{where}: licence: {given} is not among the allowed; if you may use it, name all that you allow at the "
+            f'top of the recipe: licences = ["{given}", "CC0-1.0", …]',
+            f"{where}：许可协议：未允许 {given}；如果你有权使用，请在配方开头列出所有允许的协议："
+            f'licences = ["{given}", "CC0-1.0", …]',
+        )
+    else:
+        text = say(
+            f'{where}: licence: none is given; write licence = "…" in this [[source]]: "own" for text of your own, '
+            'otherwise its licence, such as "CC0-1.0", "CC-BY-4.0", "MIT", "public domain"',
+            f'{where}：许可协议未注明；请在这个 [[source]] 里写上 licence = "…"：自己的文本写 "own"，'
+            '其他写其协议，如 "CC0-1.0"、"CC-BY-4.0"、"MIT"、"public domain"',
+        )
     raise ValueError(
-        say(
-            f"{file}: {source.name}: licence: {en}{' among the allowed' if source.licence else ''}; "
-            "name it in licences, or set allow_unlicensed = true for a corpus that is not for shipping",
-            f"{file}：{source.name}：许可协议{zh}；请将其列入 licences，"
-            "或设 allow_unlicensed = true（所得语料仅供研究，不可分发）",
+        text
+        + say(
+            "; or set allow_unlicensed = true at the top for a corpus that is not for shipping",
+            "；也可在开头设 allow_unlicensed = true（所得语料仅供研究，不可分发）",
         )
     )
 
@@ -317,54 +328,3 @@ def _all_texts(recipe: Recipe) -> list[Texts]:
 @cache
 def _same(licence: str) -> str:
     return re.sub(r"[\s_-]+", "", licence).lower()
-
-
-def files_of(texts: Texts, root: Path) -> list[Path]:
-    """The files of a glob in order, those that a link leads outside left out. ValueError: there are none."""
-    git = isinstance(texts, Source) and texts.git
-    folder = root / FETCHED / texts.name if git else root
-    pattern = Path(texts.path)
-    if pattern.is_absolute():
-        folder, pattern = Path(pattern.anchor), pattern.relative_to(pattern.anchor)
-    named = folder / pattern
-    found = sorted(named.rglob("*") if named.is_dir() else folder.glob(str(pattern)))
-    found = [one for one in found if one.is_file() and not _hidden(one, folder)]
-    if git:
-        found = [one for one in found if one.resolve().is_relative_to(folder.resolve())]
-    if texts.format == "auto":
-        found = [one for one in found if format_of(one)] if len(found) > 1 else found
-    if not found:
-        en, zh = (
-            ("haina data fetch gets it", "请用 haina data fetch 获取")
-            if git
-            else ("check path", "请核对 path")
-        )
-        raise ValueError(
-            say(
-                f"{texts.name or texts.path}: no files at {named}; {en}",
-                f"{texts.name or texts.path}：{named} 处没有文件；{zh}",
-            )
-        )
-    return found
-
-
-def _hidden(file: Path, folder: Path) -> bool:
-    return any(part.startswith(".") for part in file.relative_to(folder).parts)
-
-
-def text_bytes(file: Path) -> int:
-    """About how much text a file holds."""
-    return file.stat().st_size * (_PACKED_BY if file.suffix in (*PACKED, ".parquet") else 1)
-
-
-def require_room(out: Path, files: Iterable[Path]) -> None:
-    """ValueError if the disk has less room than what is read will about need."""
-    needed, free = _NEEDED * sum(map(text_bytes, files)), shutil.disk_usage(out.parent).free
-    if needed > free:
-        raise ValueError(
-            say(
-                f"{out}: about {needed / 1e9:.1f} GB are needed on this disk, {free / 1e9:.1f} GB are free; "
-                "make room or choose another place",
-                f"{out}：此磁盘约需 {needed / 1e9:.1f} GB，可用 {free / 1e9:.1f} GB；请腾出空间或换个位置",
-            )
-        )

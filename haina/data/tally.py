@@ -14,6 +14,8 @@ from typing import Any
 
 EXAMPLES = 3  # of each reason
 EXAMPLE_CHARS = 200
+# Characters: the bounds in which lengths are counted.
+LENGTHS = (30, 100, 300, 1000, 3000, 10_000, 30_000, 100_000)
 
 
 @dataclass
@@ -30,7 +32,11 @@ class Amount:
 
 @dataclass
 class Tally:
-    """changed: documents, by what changed them. redacted: places, by what stood there. files: path, bytes, sha256."""
+    """changed: documents, by what changed them. redacted: places, by what stood there. files: path, bytes, sha256.
+
+    lengths: documents kept, by the first of LENGTHS that they do not exceed ("more": none). weighted_bytes: of what is
+    kept, each document times its weight.
+    """
 
     source: str = ""
     read: Amount = field(default_factory=Amount)
@@ -40,6 +46,8 @@ class Tally:
     redacted: Counter[str] = field(default_factory=Counter)
     languages: Counter[str] = field(default_factory=Counter)
     licences: Counter[str] = field(default_factory=Counter)
+    lengths: Counter[str] = field(default_factory=Counter)
+    weighted_bytes: int = 0
     examples: dict[str, list[str]] = field(default_factory=dict)
     files: list[dict[str, Any]] = field(default_factory=list)
 
@@ -55,6 +63,8 @@ class Tally:
         self.kept.add(text)
         self.languages[row["language"]] += 1
         self.licences[row["licence"]] += 1
+        self.lengths[next((str(most) for most in LENGTHS if len(text) <= most), "more")] += 1
+        self.weighted_bytes += round(row["weight"] * len(text.encode("utf-8", "replace")))
 
     def save(self, file: Path) -> None:
         content = {**vars(self), "read": vars(self.read), "kept": vars(self.kept)}
@@ -67,7 +77,7 @@ class Tally:
         return cls(**{**kept, **counters, "read": Amount(**kept["read"]), "kept": Amount(**kept["kept"])})
 
 
-_COUNTERS = ("dropped", "changed", "redacted", "languages", "licences")
+_COUNTERS = ("dropped", "changed", "redacted", "languages", "licences", "lengths")
 
 
 def total(tallies: Iterable[Tally], source: str = "") -> Tally:
@@ -82,4 +92,5 @@ def total(tallies: Iterable[Tally], source: str = "") -> Tally:
         for reason, examples in one.examples.items():
             found.examples[reason] = [*found.examples.get(reason, []), *examples][:EXAMPLES]
         found.files += one.files
+        found.weighted_bytes += one.weighted_bytes
     return found

@@ -4,7 +4,7 @@ A token folder holds
     tokens-00000.bin …   the ids of whole documents, end to end; uint16, or uint32 for a large vocabulary
     learnt-00000.bin …   a bit for each of them: whether the model learns what follows it
     documents.npy        a row per document: DOCUMENT
-    tokens.json          the vocabulary's sha256, the dtype, the domains with their counts, the shards' sha256
+    tokens.json          the vocabulary's sha256, the dtype, domains and licences with their counts, the shards' sha256
 all little-endian; tokens.json is written last, so a folder that has one is whole. (The layout is that of
 Megatron's indexed datasets: NVIDIA/Megatron-LM `megatron/core/datasets/indexed_dataset.py`, with the bits added.)
 
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -137,7 +138,17 @@ def joined(parts: Sequence[Tokens]) -> Tokens:
         folders.append((part.folder, part.about["shards"]))
         shards += part.about["shards"]
     origin = " ".join(str(part.about["source"] or "–") for part in parts)
-    about = {**first.about, "domains": domains, "joined": folders, "shards": shards, "source": origin}
+    licences = Counter[str]()
+    for part in parts:
+        licences.update(part.about.get("licences", {}))
+    about = {
+        **first.about,
+        "domains": domains,
+        "licences": dict(licences),
+        "joined": folders,
+        "shards": shards,
+        "source": origin,
+    }
     return Tokens(first.folder, np.concatenate(documents), about)
 
 

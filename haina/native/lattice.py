@@ -111,7 +111,7 @@ class Lattice:
 
     def add(self, edges: Sequence[Edge]) -> None:
         """One more node, behind these edges."""
-        given = (CEdge * len(edges))(*((e.start, e.syllable, e.nats, e.open) for e in edges))
+        given = (CEdge * len(edges))(*(CEdge(e.start, e.syllable, e.nats, e.open) for e in edges))
         check_status(_functions().haina_lattice_add(self._handle, given, len(edges)))
         self.nodes += 1
 
@@ -127,7 +127,7 @@ class Lattice:
         out = (pointer(costs), byref(count), pointer(words), pointer(counts))
         check_status(_functions().haina_lattice_best(self._handle, at, most, *out))
         return [
-            (float(costs[i]), [Typed(*row[:3], bool(row[3])) for row in words[i, : counts[i]][::-1].tolist()])
+            (float(costs[i]), [_typed(row) for row in words[i, : counts[i]][::-1].tolist()])
             for i in range(count.value)
         ]
 
@@ -137,7 +137,7 @@ class Lattice:
         out = (pointer(costs), pointer(words), byref(count))
         check_status(_functions().haina_lattice_words(self._handle, start, at, most, *out))
         rows = zip(costs.tolist(), words.tolist(), strict=True)
-        return [(nats, Typed(*row[:3], bool(row[3]))) for nats, row in islice(rows, count.value)]
+        return [(nats, _typed(row)) for nats, row in islice(rows, count.value)]
 
 
 class Segmenter:
@@ -171,6 +171,11 @@ class Segmenter:
         cost = (pointer(self.nats), self.longest, self.unknown)
         check_status(_functions().haina_segment(*given, *cost, pointer(words), byref(count)))
         return words[: count.value]
+
+
+def _typed(row: list[int]) -> Typed:
+    start, end, word, trie = row
+    return Typed(start, end, word, bool(trie))
 
 
 def _hash(word: str) -> int:

@@ -21,8 +21,11 @@ MAX_POSITION = (1 << 30) - 1
 class Changes(Protocol):
     """What rows of a step may add to the matrices of a network: adapter.py makes them."""
 
-    model: object
-    c: Array[CLowRank]
+    @property
+    def model(self) -> object: ...
+
+    @property
+    def c(self) -> Array[CLowRank]: ...
 
 
 def make_step(

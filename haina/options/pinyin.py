@@ -25,9 +25,11 @@ class PinyinOptions:
         metavar="PAIRS",
     )
     model: str | None = flag(
-        None, "model that ranks [default: the embedded one; none: without]", "排序所用模型，默认为内置模型；none 为不用",
+        None,
+        "model that ranks [default: the embedded one; none: without]",
+        "排序所用模型，默认为内置模型；none 为不用",
         metavar="PATH",
-    )  # fmt: skip
+    )
     user: str | None = flag(None, "file of your own words", "个人词库文件", metavar="FILE")
     learn: str | None = flag(
         None, "add the words of a list to your own", "把词表加入个人词库", metavar="FILE"

@@ -106,6 +106,12 @@ class ServeOptions(ModelOptions):
         "try the server that runs at --host and --port with the official clients, and end; key: $HAINA_API_KEY",
         "用各家官方客户端检验正在 --host 与 --port 上运行的服务，随即退出；密钥取自 $HAINA_API_KEY",
     )
+    search: str | None = flag(
+        None,
+        "answer /v1/search from this index; whoever may ask can read what is in it [default: none]",
+        "用此索引应答 /v1/search；可访问本服务者即可读到其中内容；默认无",
+        metavar="FILE",
+    )
     log_prompts: bool = flag(
         False, "log what was asked, too; never done otherwise", "日志中包含提问内容；不加此项则从不记录"
     )

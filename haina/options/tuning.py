@@ -89,10 +89,10 @@ class TuneOptions(LongRunOptions):
     log_every: int = flag(
         1, "steps between lines of the log [default: 1]", "每几步记录一次，默认 1", metavar="N", least=1
     )
-    valid_every: int = flag(
-        50,
-        "steps between validations and samples [default: 50]",
-        "每几步验证并生成样例，默认 50",
+    valid_every: int | None = flag(
+        None,
+        "steps between validations and samples [default: 50, or a tenth of them all]",
+        "每几步验证并生成样例，默认 50，步数少时为其十分之一",
         metavar="N",
         least=1,
     )

@@ -27,7 +27,9 @@ from haina.serve import (
     ollama_models,
     openai,
     page,
+    poems,
     responses,
+    search,
     tokens,
 )
 from haina.serve.document import document
@@ -38,7 +40,7 @@ from haina.serve.strict import reason
 from haina.wording import say
 
 KINDS: dict[int, Kind] = {404: "not_found", 413: "too_large"}
-DIALECTS = (models, openai, completions, responses, tokens, anthropic, ollama, ollama_models)
+DIALECTS = (models, openai, completions, responses, tokens, poems, anthropic, ollama, ollama_models)
 _PLAIN = re.compile(r"[\w.\[\]?-]+", re.ASCII)
 LONGEST_NAME, MOST_NAMES = 64, 32  # of what --lenient dropped, in a header
 
@@ -54,6 +56,7 @@ def create_app(shelf: Shelf, options: ServeOptions, history: History | None = No
     app = FastAPI(title="haina 海纳", version=__version__, docs_url=None, redoc_url=None, lifespan=begun)
     for dialect in DIALECTS:
         app.include_router(dialect.routes(shelf, lenient=options.lenient))
+    app.include_router(search.routes(options.search, lenient=options.lenient))
     app.include_router(page.routes(shelf, history or History(place())))
     app.add_exception_handler(ApiError, _refused)
     app.add_exception_handler(HTTPException, _http)

@@ -149,6 +149,23 @@ HEAD = {
 CONVERSATION = {**HEAD, "messages": [TURN]}
 STATUS = {"status": str}
 
+QUOTED = {"text": str, "title": str, "author": str, "dynasty": str}
+POEM = {
+    "form": str,
+    "book": str,
+    "pattern": str,
+    "rhymes": [str],
+    "text": str,
+    "lines": [{"text": str, "tones": str, "pattern": str, "rhyme": (str, None), "like?": [QUOTED]}],
+    "score": float,
+    "nats": float,
+    "theme": float,
+    "repeated": float,
+    "copied": [str],
+}
+
+CITATION = {"document": str, "start": int, "end": int, "quote": str}
+PASSAGE = {"document": str, "start": int, "end": int, "text": str, "score": float}
 ANSWERS: dict[str, Any] = {  # of a path, or of one of its methods
     "/v1/models": {"object": "list", "data": [MODEL]},
     "/v1/models/{name}": MODEL,
@@ -158,6 +175,9 @@ ANSWERS: dict[str, Any] = {  # of a path, or of one of its methods
     "/v1/responses": RESPONSE,
     "/tokenize": {"tokens": [int], "count": int, "max_model_len": int},
     "/detokenize": {"content": str, "prompt": str},
+    "/v1/poems": {"poems": [POEM]},
+    "/v1/poems/forms": {"shi": [str], "tunes": [{"names": [str], "forms": int, "sections": str}]},
+    "/v1/search": {"answer": str, "found": bool, "citations": [CITATION], "passages": [PASSAGE]},
     "/v1/messages": MESSAGE,
     "/v1/messages/count_tokens": {"input_tokens": int},
     "/api/chat": {**OLLAMA, **TIMES, "message": OLLAMA_SAID},
@@ -217,6 +237,8 @@ def examples(model: str) -> dict[str, dict[str, Any]]:
         "/v1/responses": {"model": model, "input": "你好", "max_output_tokens": 32},
         "/tokenize": {"model": model, "content": "海纳百川"},
         "/detokenize": {"model": model, "tokens": [1028]},
+        "/v1/poems": {"model": model, "theme": "秋江", "seed": 1},
+        "/v1/search": {"question": "海纳由几位开发者写成？"},
         "/v1/messages": {"model": model, "messages": _HELLO, "max_tokens": 32},
         "/v1/messages/count_tokens": {"model": model, "messages": _HELLO},
         "/api/chat": {"model": model, "messages": _HELLO, "stream": False},

@@ -103,7 +103,7 @@ def serve(given: Mapping[str, Any], default: str) -> None:
 def _load(shelf: Shelf) -> None:
     """The default model, before anybody asks. What is wrong with it or with the others is said here: ValueError."""
     for doubt in [doubt for name in shelf.names[1:] for doubt in shelf.check(name)]:
-        note(doubt)
+        report(doubt)
     with Status() as status:
         served = shelf.load(progress=status.progress)
     for text in served.model.checkpoint.notes:

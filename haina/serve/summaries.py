@@ -16,6 +16,9 @@ TAGS = {
     "anthropic": ("Anthropic API", "Anthropic 接口"),
     "ollama": ("Ollama API", "Ollama 接口"),
     "tokens": ("Tokens", "词元"),
+    "poems": ("Classical verse", "诗词"),
+    "input": ("Pinyin input", "拼音输入"),
+    "search": ("Search", "搜索"),
     "page": ("Conversations of the page", "网页对话"),
     "operations": ("Operations", "运维"),
 }
@@ -38,6 +41,15 @@ SUMMARIES = {  # of a path, or of one of its methods
     ),
     "/tokenize": ("Turn a text or a conversation into token ids.", "把文本或对话转为词元编号。"),
     "/detokenize": ("Turn token ids into text.", "把词元编号转回文本。"),
+    "/v1/poems": (
+        "Write classical verse in a form, with its tones and rhymes.",
+        "写诗填词：格律必合，附平仄与韵脚。",
+    ),
+    "/v1/poems/forms": ("List every form: those of 诗, and all tunes.", "列出全部体裁：诗体与词牌。"),
+    "/v1/search": (
+        "Answer a question by quoting the documents of the server's index.",
+        "引用服务器索引中的文档原文来回答问题。",
+    ),
     "/v1/messages": _CHAT,
     "/v1/messages/count_tokens": ("Count the tokens of a conversation.", "计算一段对话的词元数。"),
     "/api/chat": _CHAT,

@@ -20,6 +20,7 @@ from haina.wording import say
 BookName = Literal["平水韵", "词林正韵", "中华新韵"]
 FILES: dict[str, str] = {"平水韵": "pingshui.txt", "词林正韵": "cilin.txt", "中华新韵": "xinyun.txt"}
 LEVEL, OBLIQUE, EITHER = "-", "|", "+"  # the kinds of tone, as patterns of verse are written with them
+OLD = ("平水韵", "词林正韵")
 LEVEL_TONES = frozenset("平阴阳")
 
 
@@ -51,6 +52,25 @@ class Book:
             for sound in sounds:
                 of[sound.kind].add(char)
         return {kind: frozenset(chars) for kind, chars in of.items()} | {EITHER: frozenset(self.sounds)}
+
+    @cached_property
+    def usual(self) -> dict[str, frozenset[str]]:
+        """The same, of two tones only those that a reader expects: 花 is never oblique, nor 了 level.
+
+        The old books list readings of rare variants under the common character. A tone is dropped where the other old
+        book has the other one alone, or today's; but the entering tone (入) is gone from today's, and stays.
+        """
+        if self.name not in OLD:
+            return self.kinds
+        old, today = book(next(name for name in OLD if name != self.name)), book("中华新韵")
+        both = self.kinds[LEVEL] & self.kinds[OBLIQUE]
+        entering = {char for char in both for sound in self.sounds[char] if sound.tone == "入"}
+        found = {}
+        for kind, other in ((LEVEL, OBLIQUE), (OBLIQUE, LEVEL)):
+            odd = both & (old.kinds[other] - old.kinds[kind])
+            modern = both & (today.kinds[other] - today.kinds[kind])
+            found[kind] = self.kinds[kind] - odd - (modern - entering if kind == OBLIQUE else modern - odd)
+        return found | {EITHER: self.kinds[EITHER]}
 
     def has(self, char: str, kind: str) -> bool:
         """Whether one of its sounds is of the kind."""

@@ -1,7 +1,7 @@
 """Readings of characters and phrases, and the syllables that keys can spell.
 
-`readings.txt` beside this module holds a line for each syllable with its tone and the characters so read, the usual
-reading of a character marked by coming first in `usual.txt`'s order; `phrases.txt` the words that are not read as
+`readings.txt` beside this module holds a line for each syllable with its tone: the characters usually read so, and
+those read so at times; `phrases.txt` the words that are not read as
 their characters usually are. Both are made by `haina/apps/pinyin/build.py` from mozillazg/pinyin-data@82759f9 and
 phrase-pinyin-data@cee0ed6 (MIT), the latter's CC-CEDICT part under CC BY-SA 4.0: README.md in haina/apps/pinyin.
 Keys are small letters; ü is typed v. Tones are digits, 5 the light one. It knows no frequencies.
@@ -17,23 +17,12 @@ INITIALS = ("zh", "ch", "sh", *"bpmfdtnlgkhjqxrzcsyw")
 LONGEST_PHRASE = 8  # characters
 LONGEST = 6  # keys of a syllable: zhuang
 _TONES = {"\u0304": "1", "\u0301": "2", "\u030c": "3", "\u0300": "4"}
-_NOT_TYPED = {
-    "m",
-    "n",
-    "ng",
-    "hm",
-    "hng",
-    "ê",
-    "den",
-    "dia_",
-    "yo_",
-    "o_",
-}  # sounds that no keyboard spells so
+_HUMMED = {"m": "mu", "n": "en", "ng": "en", "hm": "hen", "hng": "heng"}  # 呣, 嗯: as keyboards have them
 
 
 def spelled(marked: str) -> str:
     """hǎo → hao3, lǜ → lv4, de → de5; "" for what is no syllable of the keyboard."""
-    tone, letters = "5", []
+    tone, letters = "5", list[str]()
     for char in unicodedata.normalize("NFD", marked.strip().lower()):
         if char in _TONES:
             tone = _TONES[char]
@@ -41,8 +30,8 @@ def spelled(marked: str) -> str:
             letters[-1:] = "v"
         else:
             letters.append(char)
-    bare = "".join(letters)
-    return bare + tone if bare.isascii() and bare.isalpha() and bare not in _NOT_TYPED else ""
+    bare = _HUMMED.get("".join(letters), "".join(letters))
+    return bare + tone if bare.isascii() and bare.isalpha() else ""
 
 
 @cache

@@ -27,7 +27,7 @@ NUMBERS = (
 
 def card(folder: Path, plan: Plan, tokens: Tokens, lines: Sequence[Mapping[str, Any]]) -> str:
     """README.md in English and Chinese: the network, the text with its fingerprint, the recipe, the result."""
-    c, o, last = plan.config, plan.options, lines[-1]
+    c, o, last, end = plan.config, plan.options, lines[-1], kept(lines, plan.options.patience)
     name, run = folder.resolve().name, read_json_object(folder / "run.json")
     return f"""# {name}
 
@@ -40,8 +40,8 @@ A base model pre-trained with haina {haina.__version__}: it continues text and w
 feed-forward {c.intermediate_size}, {c.position}, {c.head} head, context {c.max_position_embeddings} |
 | parameters 参数 | {c.parameters:,}, bf16 |
 | vocabulary 词表 | {tokens.about["pieces"]:,} pieces, sha256 `{tokens.about["tokenizer"]}` |
-| training 训练 | {o.steps:,} steps, {short(plan.tokens)} tokens \
-({plan.tokens / plan.unique_tokens:.2g} epochs), {plan.flops:.3g} FLOPs |
+| training 训练 | {end["step"] + 1:,} of {o.steps:,} steps, {short(end["tokens"])} tokens \
+({end["tokens"] / plan.unique_tokens:.2g} epochs), {plan.flops * end["tokens"] / plan.tokens:.3g} FLOPs |
 | begun from 起点 | {begun(run.get("from"))} |
 | batch 批量 | {o.accumulate} × {o.rows} rows × {o.length} tokens; attention stays inside a document |
 | optimiser 优化器 | {o.optimiser} {o.matrix_lr:g}, adamw {o.other_lr:.3g}, decay {o.weight_decay:g} (cautious), \
@@ -53,10 +53,11 @@ feed-forward {c.intermediate_size}, {c.position}, {c.head} head, context {c.max_
 
 ## Text 语料
 tokens.json: sha256 of its source 来源摘要 `{tokens.about["source"] or "–"}`
+licences 许可协议: {licences(tokens)}
 
 | domain 领域 | documents 文档 | tokens 词元 | bytes 字节 | held-out nats/token 验证集 | bits/byte |
 |---|--:|--:|--:|--:|--:|
-{domains(tokens, last.get("valid", {}))}
+{domains(tokens, end.get("valid", {}))}
 
 ## Limits 局限
 It continues text of the kinds above; what it says may be wrong.
@@ -103,6 +104,18 @@ def again(plan: Plan, run: Mapping[str, Any]) -> str:
     ]
     lines = [" ".join(told[at : at + 4]) for at in range(0, len(told), 4)]
     return " \\\n  ".join(["haina train pretrain TEXT --tokenizer tokenizer.model --out RUN", *lines])
+
+
+def kept(lines: Sequence[Mapping[str, Any]], patience: int) -> Mapping[str, Any]:
+    """The line of the log whose weights are published: the last, or with patience that of the best validation."""
+    judged = [line for line in lines if "valid_nats" in line]
+    return min(judged, key=lambda line: float(line["valid_nats"])) if patience and judged else lines[-1]
+
+
+def licences(tokens: Tokens) -> str:
+    """Each with the documents that have it, the most first."""
+    counts: Mapping[str, int] = tokens.about.get("licences") or {}
+    return ", ".join(f"{name} ({counts[name]:,})" for name in sorted(counts, key=lambda n: -counts[n])) or "–"
 
 
 def domains(tokens: Tokens, valid: Mapping[str, Mapping[str, float]]) -> str:

@@ -185,7 +185,7 @@ def prepare(
     require_single()
     base, folder = Base.open(model, asked.device), Path(asked.out)
     length, found = base.length(asked.length), survey(data, lambda row: preference(row, ignored(asked)))
-    notes = whole(found, asked)
+    notes = (*whole(found, asked), *base.notes(asked))
     every = [(one.prompt, encoded(one, base)) for one in found.good]
     fit = [(prompt, pair) for prompt, pair in every if pair.longest <= length]
     require_some(len(fit), data, length)

@@ -149,6 +149,8 @@ class Rollouts:
         ids = [self.base.prompt_ids(one.messages) for one in each]
         said = self.sampler(ids, number)
         worth = [self.reward(self.text(answer), one.row) for answer, one in zip(said, each, strict=True)]
+        if number == 0 and not np.ptp(np.reshape(worth, (-1, self.asked.generations)), axis=1).any():
+            print(_all_alike(worth), flush=True)
         ids_BT, targets_BT = padded(list(zip(ids, said, strict=True)))
         batch = beside(self.decoder, Said(ids_BT, targets_BT))
         nats = (ask(batch).cpu().numpy() for ask in (self.now, self.then))
@@ -157,6 +159,15 @@ class Rollouts:
     def text(self, answer: Sequence[int]) -> str:
         stop = self.base.template.stop_ids
         return self.base.tokenizer.decode([id for id in answer if id not in stop])
+
+
+def _all_alike(worth: Sequence[float]) -> str:
+    least, most = min(worth), max(worth)
+    return say(
+        f"note: all answers to each of the first questions are worth the same ({least:g} to {most:g}); "
+        "while that is so (spread 0) nothing can be learnt",
+        f"注意：最初几个提问，各自的所有回答得分都相同（{least:g} 至 {most:g}）；组内标准差为 0 时无从学习",
+    )
 
 
 def keep(file: Path, part: Part) -> None:
@@ -207,7 +218,7 @@ def prepare(
         raise ValueError(say("what is rewarded? Give --reward", "奖励什么？请用 --reward 给出规则"))
     base, reward = Base.open(model, asked.device), reward_by(asked.reward)
     found = survey(data, lambda row: judged(prompt(row), reward, asked.reward))
-    notes = whole(found, asked)
+    notes = (*whole(found, asked), *base.notes(asked))
     longest = max(len(base.prompt_ids(one.messages)) for one in found.good) + asked.max_new_tokens
     require_short(longest, base, asked)
     options = sizes(asked, base, longest)

@@ -100,7 +100,8 @@ class Log:
         scores = (f"{n} {d.get('bits_per_byte', d['nats'])}" for n, d in line["valid"].items())
         in_bits = any("bits_per_byte" in values for values in found.values())
         unit = say("bits/byte", "比特/字节") if in_bits else say("nats", "奈特")
-        self.say(say("  validation", "  验证集") + f" ({unit}): " + ", ".join(scores))
+        listed = say(", ", "，").join(scores)
+        self.say(say(f"  validation ({unit}): {listed}", f"  验证集（{unit}）：{listed}"))
         for name, values in line["valid"].items():
             self._board({f"{key}/{name}": value for key, value in values.items()}, done)
 
@@ -158,7 +159,7 @@ class Log:
         loss = say(f"loss {nats}", f"损失 {nats}") if also else say(f"{nats} nats/token", f"{nats} 奈特/词元")
         return say(
             f"step {step} · {loss}{also} · {speed} tokens/s{mfu} · {clock(left_s)} left",
-            f"步 {step} · {loss}{also} · {speed} 词元/秒{mfu} · 还需 {clock(left_s)}",
+            f"第 {step} 步 · {loss}{also} · {speed} 词元/秒{mfu} · 还需 {clock(left_s)}",
         )
 
     def _board(self, values: Mapping[str, float], step: int) -> None:

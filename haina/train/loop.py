@@ -5,6 +5,7 @@ the tokens mean, where they come from or what the weights are for. A run lives i
     run.json    the options and what the caller says the run is; a run goes on with the same ones only
     log.jsonl   a line every `log_every` steps, train/log.py
     states/     what the run resumes from, train/state.py
+    best/       with patience: the weights with the best validation so far
 Step n takes batch n: the parts n · accumulate …, a pure function of their number. Processes of a larger world share
 the parts of a step among them (train/distributed.py); nothing else depends on how many there are.
 """
@@ -42,12 +43,27 @@ from haina.train.sharding import at_rest, exchange_between_replicas
 from haina.train.shared import alone_in, states_of
 from haina.train.spikes import WINDOW, spike
 from haina.train.state import Progress, States
+from haina.train.verdict import since_best
 from haina.wording import say, system_reason
 
 # Options that may differ from one session of a run to the next: they do not change its numbers.
-OF_A_SESSION = {"stop_after", "log_every", "valid_every", "save_every", "keep", "compile", "recompute"}
+OF_A_SESSION = {
+    "stop_after", "log_every", "valid_every", "save_every", "keep", "compile", "recompute", "threads", "patience",
+}  # fmt: skip
 # What makes the rates: they may change for the steps to come.
 OF_THE_SCHEDULE = {"steps", "schedule", "warm_up", "flat", "floor"}
+# What a person changed where a number of run.json has no flag of its own name.
+FLAGS = {
+    "steps": "--tokens, --epochs, --steps",
+    "accumulate": "--batch, --rows",
+    "matrix_lr": "--lr, --matrix-lr",
+    "other_lr": "--lr, --other-lr",
+    "config": "--size",
+    "lora": "--lora, --qlora, --rank, --alpha, --targets",
+    "data": "DATA, --length, --ignore, --skip-bad",
+    "model": "MODEL",
+    "tokens": "TEXT, --mix",
+}
 PATIENCE = 8  # steps in a row that change nothing, before the run goes back to its last state
 MOST_ROLLBACKS = 5
 
@@ -91,7 +107,8 @@ class Task:
 def train(task: Task, options: TrainOptions, folder: Path, *, pace: Pace | None = None) -> bool:
     """Run `options.steps` steps from wherever the run in `folder` stands; the decoder holds the result.
 
-    Whether the run is at its end: it also stops at `stop_after`, after Ctrl-C and SIGTERM, with its state saved.
+    Whether the run is at its end: it also stops at `stop_after`, after Ctrl-C and SIGTERM, with its state saved. With
+    `patience` the end may come sooner, and the decoder holds the weights with the best validation.
     The batches go where the decoder's weights are. ValueError: another process trains here, the run was begun with
     other options, a file of it is damaged, the disk is full, or the loss is no number and stays none.
     """
@@ -102,8 +119,11 @@ def train(task: Task, options: TrainOptions, folder: Path, *, pace: Pace | None 
         trainer = Trainer(task, options, states_of(task.world, folder / "states", options.keep))
         now = trainer.begin()
         log = (Log if task.world.first else Silent)(folder, options, now.step, pace or Pace())
+        best = states_of(task.world, folder / "best", 1)
         end = min(options.steps, options.stop_after or options.steps)
-        while now.step < end:
+        enough = task.world.from_first(lambda: out_of_patience(log, options))
+        log.say(_finished(folder, now.step) if enough or now.step == options.steps else _first(now.step))
+        while now.step < end and not enough:
             if task.world.any(stop.is_set()):
                 trainer.save(now)
                 log.say(_stopped(now.step))
@@ -115,12 +135,23 @@ def train(task: Task, options: TrainOptions, folder: Path, *, pace: Pace | None 
             with log.aside():
                 if measured.good and (before.step % options.valid_every == 0 or last):
                     log.valid(now.step, trainer.scores())
+                    if options.patience and task.world.from_first(lambda: since_best(log.lines) == 0):
+                        best.save(now, task.decoder, ())
+                    enough = task.world.from_first(lambda: out_of_patience(log, options))
                     task.watch(task.decoder, now.step)
                     at_rest(task.decoder)
-                if last or now.step % options.save_every == 0:
+                if last or enough or now.step % options.save_every == 0:
                     trainer.save(now)
         trainer.states.wait()
-    return now.step == options.steps
+        done = enough or now.step == options.steps
+        if done and options.patience:
+            best.load(task.decoder, ())
+    return done
+
+
+def out_of_patience(log: Log, options: TrainOptions) -> bool:
+    """Whether the last `patience` validations were no better than one before them."""
+    return 0 < options.patience <= since_best(log.lines)
 
 
 class Trainer:
@@ -254,11 +285,12 @@ def keep_options(options: TrainOptions, about: Mapping[str, Any], folder: Path) 
         if set(changed) <= OF_THE_SCHEDULE and same_rates(before, options, folder):
             changed = []
         if name := next(iter(changed), None):
+            flag = FLAGS.get(name, f"--{name.replace('_', '-')}")
             raise ValueError(
                 say(
-                    f"{file}: the run was begun with {name} = {before.get(name)}, not {now[name]}; "
+                    f"{file}: the run was begun with {name} = {before.get(name)}, not {now[name]} ({flag}); "
                     "choose another folder, or go on with the same options",
-                    f"{file}：此次训练开始时 {name} = {before.get(name)}，现为 {now[name]}；"
+                    f"{file}：此次训练开始时 {name} = {before.get(name)}，现为 {now[name]}（{flag}）；"
                     "请换一个目录，或沿用原来的选项",
                 )
             )
@@ -326,6 +358,17 @@ def stop_when_asked() -> Iterator[threading.Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _first(step: int) -> str:
+    return say(f"step {step + 1} …", f"第 {step + 1} 步……")
+
+
+def _finished(folder: Path, step: int) -> str:
+    return say(
+        f"{folder}: already finished, after step {step}; choose another --out to begin anew",
+        f"{folder}：训练已完成，共 {step} 步；要重新开始请换一个 --out",
+    )
 
 
 def _stopped(step: int) -> str:

@@ -240,7 +240,7 @@ class Plan:
 def remarks(size: Size, pieces: int, unique: float, total: float, *, chosen: bool) -> tuple[str, ...]:
     """What will work, but not well. unique: tokens of the text; total: to be shown; chosen: a person said so."""
     found = []
-    if total > EPOCHS * unique * 1.01:
+    if total > 1.25 * EPOCHS * unique:
         found.append(
             say(
                 f"note: the text is shown {total / unique:.0f} times; after {EPOCHS} times it teaches little, "

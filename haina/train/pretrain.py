@@ -108,7 +108,7 @@ def prepare(
     config, options, notes = world.from_first(
         lambda: settle(asked, size, tokenizer, text, device, before, origin, readers)
     )
-    choose(options.threads, 0, config, device)  # each process for itself
+    torch.set_num_threads(options.threads)  # each process its own
     same_text = origin is not None and origin.shows(text.sha256, options)
     about = before.get("from") or (origin.about(same_text=same_text) if origin else None)
     need, have = memory_bytes(config, options, world.shares), world.from_first(lambda: available(device))
@@ -273,7 +273,6 @@ def settle(
     length = asked.length or size.length
     run = before or (origin.run if origin else {})
     config = network(asked, size, tokenizer, length, run)
-    threads = choose(asked.threads, before.get("threads", 0), config, device)
     unique = text.learned_tokens
     total = asked.tokens or min(size.tokens, EPOCHS * unique)
     rows = asked.rows or max(1, PART_TOKENS[device] // length)
@@ -281,6 +280,7 @@ def settle(
     rows = max(1, min(rows, int(batch // (length * readers))))
     accumulate = readers * max(1, round(batch / (rows * length * readers)))
     steps = max(1, round(total / (rows * accumulate * length)))
+    threads = choose(asked.threads, before.get("threads", 0), config, device, rows * length)
     bf16 = asked.precision == "bf16" if asked.precision != "auto" else faster_in_bf16(device, before)
     optimiser = asked.optimiser or size.optimiser
     plain = TrainOptions()

@@ -54,7 +54,7 @@ def prepare(
     require_single()
     base, folder = Base.open(model, asked.device), Path(asked.out)
     length, found = base.length(asked.length), survey(data, lambda row: dialogue(row, ignored(asked)))
-    notes = whole(found, asked)
+    notes = (*whole(found, asked), *base.notes(asked))
     fit = [fitted(one, base, length) for one in found.good]
     dialogues = [one for one in fit if one]
     cut = sum(a != b for a, b in zip(fit, found.good, strict=True) if a)

@@ -10,7 +10,7 @@ import json
 import math
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,9 @@ from haina.train.lora import Lora
 from haina.train.plan import flops_per_token, matmul_peak, memory_bytes, state_bytes
 from haina.train.pretrain import Device, faster_in_bf16, try_speed
 from haina.train.rollout import answers
-from haina.wording import say
+from haina.train.threads import choose
+from haina.train.verdict import alike, risen, speechless, unmoved
+from haina.wording import say, short
 
 Available = Callable[[Device], "int | None"]  # bytes of memory of a device, None if nobody knows
 WIDTH = 4096  # of the model for which the rates are given; a narrower one takes higher ones
@@ -132,6 +134,7 @@ def settled(
     """The numbers of the loop. rate: the peak at the width of a 7B model; flat: it stays there after the warm-up."""
     lr = rate * LORA_RATE if asked.lora or asked.qlora else rate * WIDTH / base.config.hidden_size
     before = read_json_object(Path(asked.out) / "run.json") if (Path(asked.out) / "states").exists() else {}
+    threads = choose(asked.threads, before.get("threads", 0), base.config, base.device, rows * length)
     bf16 = faster_in_bf16(base.device, before) if asked.precision == "auto" else asked.precision == "bf16"
     return TrainOptions(
         steps=steps,
@@ -152,9 +155,11 @@ def settled(
         precision="bf16" if bf16 else "fp32",
         recompute=asked.recompute,
         log_every=asked.log_every,
-        valid_every=asked.valid_every,
+        valid_every=asked.valid_every or min(50, -(-steps // 10)),
         save_every=asked.save_every,
         keep=asked.keep,
+        threads=threads,
+        patience=asked.patience,
     )
 
 
@@ -169,10 +174,10 @@ def require_memory(base: Base, asked: TuneOptions, options: TrainOptions, availa
             raise _too_large(base, need, have)
         Path(asked.out).mkdir(parents=True, exist_ok=True)
         require_room(Path(asked.out) / "states", disk)
-    free = "?" if have is None else f"{have / 1e9:.1f} GB"
+    free, needed, stored = "?" if have is None else short(have, "B"), short(need, "B"), short(disk, "B")
     return say(
-        f"memory: {need / 1e9:.1f} GB of {free} available; disk: {disk / 1e9:.1f} GB",
-        f"内存：{need / 1e9:.1f} GB，可用 {free}；磁盘：{disk / 1e9:.1f} GB",
+        f"memory: {needed} of {free} available; disk: {stored}",
+        f"内存：{needed}，可用 {free}；磁盘：{stored}",
     )
 
 
@@ -188,9 +193,9 @@ def _too_large(base: Base, need: int, have: int) -> ValueError:
     folder = base.checkpoint.folder
     return ValueError(
         say(
-            f"{folder}: tuning takes {need / 1e9:.1f} GB of memory, {have / 1e9:.1f} GB are available; "
+            f"{folder}: tuning takes {short(need, 'B')} of memory, {short(have, 'B')} are available; "
             "try --qlora, --rows 1, --recompute block or a smaller --length",
-            f"{folder}：微调需内存 {need / 1e9:.1f} GB，可用 {have / 1e9:.1f} GB；"
+            f"{folder}：微调需内存 {short(need, 'B')}，可用 {short(have, 'B')}；"
             "可用 --qlora、--rows 1、--recompute block，或减小 --length",
         )
     )
@@ -201,13 +206,13 @@ def plan(base: Base, task: Task, options: TrainOptions, *lines: str) -> tuple[st
     pace = Pace(flops_per_token(base.config, options.length), matmul_peak(base.device, torch.float32))
     speed = try_speed(task, task.shown, replace(options, recompute="none"), pace, base.device)
     tokens = options.steps * options.accumulate * options.rows * options.length
-    name, millions = base.checkpoint.folder, f"{base.config.parameters / 1e6:,.1f}"
-    trained = sum(p.numel() for p in task.decoder.parameters() if p.requires_grad) / 1e6
+    name, parameters = base.checkpoint.folder, short(base.config.parameters)
+    trained = short(sum(p.numel() for p in task.decoder.parameters() if p.requires_grad))
     rates = f"adamw {options.matrix_lr:.3g}, {options.precision}"
     return (
         say(
-            f"model: {name}, {millions} M parameters, {trained:,.1f} M of them trained",
-            f"模型：{name}，{millions} M 参数，其中训练 {trained:,.1f} M",
+            f"model: {name}, {parameters} parameters, {trained} trained",
+            f"模型：{name}，{parameters} 参数，训练 {trained}",
         ),
         *lines,
         say(f"steps: {options.steps:,}; {rates}", f"步数：{options.steps:,}；{rates}"),
@@ -223,6 +228,8 @@ def run(job: Tuning) -> Path | None:
     job.begin()
     if not train(job.task, job.options, job.folder):
         return None
+    for line in remarks(job):
+        print(line, flush=True)
     if job.lora is not None:
         place = job.folder / "adapter"
         if not place.exists():
@@ -234,11 +241,18 @@ def run(job: Tuning) -> Path | None:
     return place
 
 
+def remarks(job: Tuning) -> list[str]:
+    """What went otherwise than one would wish, a line each."""
+    lines = read_log(job.folder / "log.jsonl")
+    said = job.task.watch.said if isinstance(job.task.watch, Watch) else []
+    rose = risen(lines, kept_best=job.options.patience > 0)
+    return [*alike(lines), *unmoved(lines), *rose, *speechless(said)]
+
+
 def publish(job: Tuning, place: Path) -> None:
     """Write the weights in bf16 with the vocabulary, the settings of answers, the licence and a card."""
-    old, template = job.base.checkpoint, job.base.template
+    old = job.base.checkpoint
     named = ((n, p.detach().float().cpu().numpy()) for n, p in job.task.decoder.named_parameters())
-    ids = {"user_token_id": template.user_id, "assistant_token_id": template.assistant_id}
     origin = old.manifest.source if old.manifest else {}
     licence = {"licence": origin["licence"]} if "licence" in origin else {}
     files = {file.name: file.read_bytes() for file in old.license_files() if file.name != "README.md"}
@@ -248,7 +262,7 @@ def publish(job: Tuning, place: Path) -> None:
         job.base.config,
         ((name, weight if weight.ndim == 1 else Raw.of(weight).rounded("BF16")) for name, weight in named),
         tokenizer=old.tokenizer_bytes(),
-        generation={"eos_token_id": template.eos_id, "max_new_tokens": 256, **old.generation, **ids},
+        generation=job.base.generation,
         source={
             "name": job.folder.resolve().name,
             "made": job.made,
@@ -290,15 +304,18 @@ class Watch:
     base: Base
     asked: Sequence[Dialogue]  # each ends with the user
     most_tokens: int = 64
+    said: list[str] = field(default_factory=list)  # the last answers
 
     def __call__(self, decoder: Decoder, step: int) -> None:
         template, context = self.base.template, self.base.config.max_position_embeddings
         most = min(self.most_tokens, context // 2)
         prompts = [self.base.prompt_ids(messages)[most - context :] for messages in self.asked]
         found = answers(decoder, prompts, most_tokens=most, stop_ids=template.stop_ids)
+        self.said[:] = [
+            self.base.tokenizer.decode([id for id in ids if id not in template.stop_ids]) for ids in found
+        ]
         told = [f"# {step}"]
-        for messages, ids in zip(self.asked, found, strict=True):
-            text = self.base.tokenizer.decode([id for id in ids if id not in template.stop_ids])
+        for messages, text in zip(self.asked, self.said, strict=True):
             told.append(f"**{messages[-1].content}**\n\n{text}")
         (self.folder / "samples").mkdir(exist_ok=True)
         (self.folder / "samples" / f"{step:08}.md").write_text("\n\n".join(told) + "\n", "utf-8")

@@ -42,6 +42,8 @@ def risen(lines: Lines, *, kept_best: bool) -> list[str]:
 
 def unmoved(lines: Lines) -> list[str]:
     """A line if the loss of the last steps is not below that of the first."""
+    if any("reward" in line for line in lines):  # then the loss is no measure
+        return []
     nats = [line["nats"] for line in lines if line.get("nats") is not None and not line.get("skipped")]
     ends = min(ENDS, len(nats) // 2)
     if not ends:

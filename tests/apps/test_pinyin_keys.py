@@ -5,7 +5,6 @@ import pytest
 from haina.apps.pinyin.keys import PAIRS, Reach, Spelling
 from haina.text import pinyin
 
-
 FULL = Spelling()
 
 

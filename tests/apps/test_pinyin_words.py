@@ -7,6 +7,11 @@ import pytest
 
 from haina.apps.pinyin.learn import UserWords
 from haina.apps.pinyin.method import InputMethod
+from haina.apps.pinyin.prior import FILE
+
+pytestmark = pytest.mark.skipif(
+    not FILE.is_file(), reason="the prior is not built: python -m haina.apps.pinyin.build"
+)
 
 NAME = ("郝思稼", ("hao", "si", "jia"))
 

@@ -8,6 +8,7 @@ import pytest
 
 from haina.data import recipe as recipes
 from haina.data.fetch import OURS, fetch
+from haina.data.files import files_of
 from haina.options.data import FetchOptions
 
 
@@ -66,7 +67,7 @@ def test_a_commit_by_its_whole_or_short_name(tmp_path: Path, server: Path, digit
     assert fetched(file) == {"docs/a.md": "# one\n"}  # it is there: nothing is done
     assert (tmp_path / "fetched" / "a" / "docs" / "a.md").stat().st_mtime_ns == before
     (source,) = recipes.read(file).source
-    assert [found.name for found in recipes.files_of(source, tmp_path)] == ["a.md"]
+    assert [found.name for found in files_of(source, tmp_path)] == ["a.md"]
 
 
 def test_links_are_plain_files_and_submodules_stay_away(tmp_path: Path, server: Path) -> None:
@@ -105,6 +106,37 @@ def test_what_cannot_be_had_is_told_in_a_line(
         fetched(file)
     assert words in str(error.value) and "\n" not in str(error.value)
     assert not (tmp_path / "fetched" / "a").exists()
+
+
+def test_a_server_that_cannot_be_reached_is_told_once_and_leaves_nothing(
+    tmp_path: Path, server: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # nobody listens
+    file = recipe(tmp_path, server, "0" * 40)
+    file.write_text(file.read_text("utf-8").replace(server.as_uri(), "https://code.example/a"), "utf-8")
+    with pytest.raises(ValueError) as error:
+        fetch(file, FetchOptions(out=str(tmp_path / "new" / "out")), lambda text: None)
+    assert str(error.value).startswith("cannot reach code.example (") and "\n" not in str(error.value)
+    assert "insteadOf https://code.example/" in str(error.value) and not (tmp_path / "new").exists()
+
+
+def test_a_mirror_of_the_person_is_asked(
+    tmp_path: Path, server: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = recipe(tmp_path, server, git(server, "rev-parse", "HEAD~1"))
+    file.write_text(file.read_text("utf-8").replace(server.as_uri(), "https://code.example/server"), "utf-8")
+    (tmp_path / "home").mkdir()
+    mirror = f'[url "{tmp_path.as_uri()}/"]\n\tinsteadOf = https://code.example/\n'
+    (tmp_path / "home" / ".gitconfig").write_text(mirror)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert fetched(file) == {"docs/a.md": "# one\n"}
+
+
+def test_a_recipe_without_repositories_is_told_so(tmp_path: Path) -> None:
+    (file := tmp_path / "recipe.toml").write_text('[[source]]\nname = "a"\npath = "a.txt"\n', "utf-8")
+    with pytest.raises(ValueError, match="nothing to fetch"):
+        fetch(file, FetchOptions(), lambda text: None)
+    assert [one.name for one in tmp_path.iterdir()] == ["recipe.toml"]
 
 
 def test_a_commit_that_is_not_there(tmp_path: Path, server: Path) -> None:

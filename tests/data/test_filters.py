@@ -10,6 +10,7 @@ import pytest
 
 from haina.data.filters import RULES, rules_of, why_dropped
 from haina.data.read import rows
+from haina.data.reasons import words
 
 RANDOM = random.Random(7)
 HANZI = [chr(code) for code in range(0x4E00, 0x9000)]
@@ -142,3 +143,9 @@ def test_a_line_of_fifty_megabytes_takes_seconds() -> None:
 def test_real_texts_are_kept(data: Path, file: str, language: str, least: float) -> None:
     texts = [row["text"] for row in islice(rows(data / f"{file}.jsonl.zst"), 150)]
     assert sum(why_dropped(text, language) is None for text in texts) >= least * len(texts)
+
+
+def test_every_rule_is_told_in_words() -> None:
+    for rule in {rule.name for rules in RULES.values() for rule in rules}:
+        en, zh = words(rule)
+        assert "_" not in en + zh

@@ -49,5 +49,7 @@ def test_from_text_to_a_model_that_answers(tmp_path: Path) -> None:
     assert "run/model: done" in haina(*train[:tokens], *train[tokens + 2 :], *SMALLER)
     haina(*run, "--max-new-tokens", "4")
     epochs = tune.index("--epochs")
-    assert "tuned/model: done" in haina(*tune[:epochs], *tune[epochs + 2 :], "--epochs", "1", "--batch", "512")
+    assert "tuned/model: done" in haina(
+        *tune[:epochs], *tune[epochs + 2 :], "--epochs", "1", "--batch", "512"
+    )
     haina(*ask, "--max-new-tokens", "4")

@@ -1,4 +1,4 @@
-"""haina data fetch without a recipe: samples of the repositories, from a git server here, become text to train on."""
+"""haina data fetch without a recipe: samples of the repositories become text to train on."""
 
 # ruff: noqa: E501 (the samples)
 
@@ -101,49 +101,20 @@ SAMPLES: dict[str, dict[str, str | bytes]] = {
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
-    """A repository in which each sample is a commit of its own, and the commits' names."""
-    server = tmp_path_factory.mktemp("server")
-
-    def git(*arguments: str, given: bytes = b"") -> str:
-        done = subprocess.run(["git", *arguments], cwd=server, input=given, check=True, capture_output=True)
-        return done.stdout.decode().strip()
-
-    git("init", "-q", "--bare")
-    git("config", "uploadpack.allowAnySHA1InWant", "true")
-    git("config", "uploadpack.allowFilter", "true")
-    stream = b"".join(_commit(name, files) for name, files in SAMPLES.items())
-    git("fast-import", "--quiet", given=stream)
-    return server, {name: git("rev-parse", name) for name in SAMPLES}
-
-
-def _commit(name: str, files: dict[str, str | bytes]) -> bytes:
-    stream = f"commit refs/heads/{name}\ncommitter a <a@example.com> 1 +0000\ndata 0\n".encode()
-    for path, content in files.items():
-        wire = content.encode() if isinstance(content, str) else content
-        stream += f'M 644 inline "{path}"\ndata {len(wire)}\n'.encode() + wire + b"\n"
-    return stream
-
-
-@pytest.fixture(scope="module")
-def made(served: tuple[Path, dict[str, str]], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """The folder that fetch makes, and what it tells. One repository is gone."""
-    server, commits = served
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What is made of the samples, as if they had been fetched."""
     folder = tmp_path_factory.mktemp("made")
-    blocks = fetching.OURS.read_text("utf-8").split("\n[[source]]\n")
-    table = [blocks[0]]
-    for block in blocks[1:]:
-        name = re.match('name = "(.*)"', block)
-        assert name
-        at = commits.get(name[1]) or ("0" * 40 if name[1] == "owasp" else "")
-        block = re.sub('git = ".*"', f'git = "{server.as_uri()}"', block)
-        table += [re.sub('commit = ".*"', f'commit = "{at}"', block)] if at else []
-    (folder / "sources.toml").write_text("\n[[source]]\n".join(table), "utf-8")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HAINA_LANG", "en")
-        patch.setattr(fetching, "OURS", folder / "sources.toml")
-        told = fetching.fetch(None, FetchOptions(out=str(folder / "out")), lambda text: None)
-    return folder / "out", told
+    for name, files in SAMPLES.items():
+        for path, content in files.items():
+            file = folder / "fetched" / name / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(_wire(content))
+    pack.rebuild(folder / "fetched", folder / "out", lambda text: None)
+    return folder / "out"
+
+
+def _wire(content: str | bytes) -> bytes:
+    return content.encode() if isinstance(content, str) else content
 
 
 def test_every_repository_of_the_table_is_read() -> None:
@@ -151,18 +122,50 @@ def test_every_repository_of_the_table_is_read() -> None:
     assert named == pack.repositories()
 
 
-def test_what_is_missing_is_told(made: tuple[Path, str]) -> None:
-    lines = made[1].splitlines()
-    assert (
-        f"of {len(SAMPLES)} of {len(SAMPLES) + 1} repositories" in lines[0]
-        and "train brook --data" in lines[0]
-    )
+def test_what_can_be_had_is_taken_and_what_is_missing_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (server := tmp_path / "server").mkdir()
+    commits = {"owasp": "0" * 40, **_served(server, ("peps", "gsm8k"))}  # the first is gone
+    first, *blocks = fetching.OURS.read_text("utf-8").split("\n[[source]]\n")
+    table = [first]
+    for block in blocks:
+        name = re.match('name = "(.*)"', block)
+        if name and name[1] in commits:
+            block = re.sub('git = ".*"', f'git = "{server.as_uri()}"', block)
+            table.append(re.sub('commit = ".*"', f'commit = "{commits[name[1]]}"', block))
+    (tmp_path / "sources.toml").write_text("\n[[source]]\n".join(table), "utf-8")
+    monkeypatch.setenv("HAINA_LANG", "en")
+    monkeypatch.setattr(fetching, "OURS", tmp_path / "sources.toml")
+    lines = fetching.fetch(None, FetchOptions(out=str(tmp_path / "out")), lambda text: None).splitlines()
+    assert "2 rows of 2 of 3 repositories" in lines[0] and "train brook --data" in lines[0]
     assert any(line.startswith("missing: owasp: not fetched:") for line in lines)
     assert "missing: digitalgov: its files hold no rows" in lines
 
 
-def test_brook_reads_the_folder_as_it_reads_the_pack(made: tuple[Path, str]) -> None:
-    found = list(base.base(made[0], "train")) + list(base.base(made[0], "valid"))
+def _served(server: Path, names: tuple[str, ...]) -> dict[str, str]:
+    """A repository in which each of these samples is a commit of its own, and the commits' names."""
+
+    def git(*arguments: str, given: bytes = b"") -> str:
+        done = subprocess.run(["git", *arguments], cwd=server, input=given, check=True, capture_output=True)
+        return done.stdout.decode().strip()
+
+    git("init", "-q", "--bare", "--template=")
+    with (server / "config").open("a") as settings:
+        settings.write("[uploadpack]\n\tallowAnySHA1InWant = true\n\tallowFilter = true\n")
+    git("fast-import", "--quiet", given=b"".join(_commit(name, SAMPLES[name]) for name in names))
+    return dict(zip(names, git("rev-parse", *names).split(), strict=True))
+
+
+def _commit(name: str, files: dict[str, str | bytes]) -> bytes:
+    stream = f"commit refs/heads/{name}\ncommitter a <a@example.com> 1 +0000\ndata 0\n".encode()
+    for path, wire in ((path, _wire(content)) for path, content in files.items()):
+        stream += f'M 644 inline "{path}"\ndata {len(wire)}\n'.encode() + wire + b"\n"
+    return stream
+
+
+def test_brook_reads_the_folder_as_it_reads_the_pack(made: Path) -> None:
+    found = list(base.base(made, "train")) + list(base.base(made, "valid"))
     assert {row["source"] for row in found} >= {
         "novel", "luxun", "d2l-zh", "drcd", "laws", "classical-modern", "books", "openstax:statistics", "factbook",
         "medquad", "peps", "state_union", "kdconv", "smile", "belle_eval", "gsm8k_train", "poems", "cedict", "wordnet",
@@ -172,10 +175,10 @@ def test_brook_reads_the_folder_as_it_reads_the_pack(made: tuple[Path, str]) -> 
     assert "台湾的首都" in wire and "The answer is 2" in wire and "<<" not in wire and "\\n很难过" in wire
 
 
-def test_rows_have_the_fields_of_the_packs(made: tuple[Path, str], data: Path) -> None:
-    for file in sorted(made[0].rglob("*.jsonl.zst")):
-        name = file.relative_to(made[0])
-        theirs = set().union(*(row.keys() for row, _ in zip(rows(data / name), range(3000))))  # noqa: B905
+def test_rows_have_the_fields_of_the_packs(made: Path, data: Path) -> None:
+    for file in sorted(made.rglob("*.jsonl.zst")):
+        name = file.relative_to(made)
+        theirs = set().union(*(row.keys() for row, _ in zip(rows(data / name), range(500))))  # noqa: B905
         optional = {"lic", "category", "tune", "usual", "definition", "lexnames", "sememes", "root_affix"}
         for row in rows(file):
             assert theirs - optional <= row.keys() <= theirs | optional, name

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from haina.data.recipe import Recipe, Source, files_of, read, require_room
+from haina.data.files import files_of, require_room, unread
+from haina.data.recipe import Recipe, Source, read
 
 SOURCE = '[[source]]\nname = "a"\npath = "*.txt"\nlicence = "MIT"\n'
 
@@ -24,7 +25,7 @@ SOURCE = '[[source]]\nname = "a"\npath = "*.txt"\nlicence = "MIT"\n'
         (SOURCE + 'text = "{a.b}"\n', "fields stand as {name}"),
         (SOURCE + 'pattern = "("\n', "pattern: "),
         (SOURCE.replace("MIT", "CC-BY-NC-4.0"), "a: licence: CC-BY-NC-4.0 is not among the allowed"),
-        (SOURCE.replace('licence = "MIT"', ""), "a: licence: none is given"),
+        (SOURCE.replace('licence = "MIT"', ""), "a: licence: none is given; write licence = "),
         ('[[source]]\nname = "a"\nlicence = "MIT"\n', "path is missing"),
         ('languages = ["fr"]\n' + SOURCE, "there is no fr"),
         (SOURCE + "limits.to_short = 9\n", "a: limits: there is no to_short; did you mean too_short?"),
@@ -82,6 +83,19 @@ def test_files_are_found_in_order_and_links_out_of_a_repository_are_not_followed
     assert [file.name for file in files_of(source, tmp_path)] == ["a.txt", "b.txt"]
     with pytest.raises(ValueError, match="haina data fetch"):
         files_of(Source(path="*.md", name="a", git="https://a.example/a"), tmp_path)
+
+
+def test_files_of_unknown_formats_are_passed_over_and_one_alone_is_meant(tmp_path: Path) -> None:
+    (folder := tmp_path / "texts").mkdir()
+    (folder / "a.docx").write_text("x")
+    source = Source(path="texts", name="a")
+    assert files_of(source, tmp_path) == [folder / "a.docx"] and unread(source, tmp_path) == []
+    (folder / "b.pdf").write_text("x")
+    with pytest.raises(ValueError, match=r"none of the 2 files .* \(.docx, .pdf\)"):
+        files_of(source, tmp_path)
+    (folder / "c.txt").write_text("x")
+    assert files_of(source, tmp_path) == [folder / "c.txt"]
+    assert [file.name for file in unread(source, tmp_path)] == ["a.docx", "b.pdf"]
 
 
 def test_a_full_disk_is_told_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

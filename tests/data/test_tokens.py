@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from haina.checkpoint.new_folder import alone
 from haina.data.encode import Encoding, write
 from haina.data.tokens import BY_CHARACTER, CHAT, Tokens
 from haina.text.messages import BAICHUAN, IGNORED, Message, assemble_training
@@ -57,6 +58,13 @@ def test_documents_come_back(vocabulary: str, tmp_path: Path) -> None:
         assert bool(tokens.documents["flags"][number] & BY_CHARACTER) == (197 in ids)
     assert tokens.domains["zh"]["bytes"] == sum(len(row["text"].encode()) for row in rows[:-1:2])
     assert tokens.total_tokens == tokens.documents["length"].sum()
+
+
+def test_two_processes_do_not_write_one_folder(vocabulary: str, tmp_path: Path) -> None:
+    with alone(tmp_path / ".lock", ""), pytest.raises(ValueError, match="another process encodes there"):
+        write(corpus(3), tmp_path, Encoding(vocabulary))
+    write(corpus(3), tmp_path, Encoding(vocabulary))
+    assert not (tmp_path / ".lock").exists()
 
 
 def test_a_quarter_is_in_character_mode(vocabulary: str, tmp_path: Path) -> None:

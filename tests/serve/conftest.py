@@ -13,6 +13,7 @@ import pytest
 import uvicorn
 
 import haina
+from haina.apps.search.desk import add_folders
 from haina.options.serving import ServeOptions
 from haina.serve.app import create_app
 from haina.serve.asgi import App
@@ -48,9 +49,19 @@ def serving(shelf: Shelf, tmp_path_factory: pytest.TempPathFactory) -> Serving:
 
 
 @pytest.fixture(scope="session")
-def server(serving: Serving) -> Iterator[str]:
+def index(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """An index of search with one document."""
+    folder = tmp_path_factory.mktemp("texts")
+    (folder / "a.txt").write_text("海纳由四位开发者写成。他们住在杭州。", "utf-8")
+    file = str(tmp_path_factory.mktemp("index") / "search.db")
+    add_folders([str(folder)], file)
+    return file
+
+
+@pytest.fixture(scope="session")
+def server(serving: Serving, index: str) -> Iterator[str]:
     """The address of a running server: http://127.0.0.1:PORT."""
-    with serving(ServeOptions()) as address:
+    with serving(ServeOptions(search=index)) as address:
         yield address
 
 

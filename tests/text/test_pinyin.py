@@ -6,7 +6,8 @@ from haina.text import characters, pinyin
 
 
 @pytest.mark.parametrize(
-    ("marked", "spelled"), [("hǎo", "hao3"), ("lǜ", "lv4"), ("de", "de5"), ("Ē", "e1"), ("ḿ", ""), ("你", "")]
+    ("marked", "spelled"),
+    [("hǎo", "hao3"), ("lǜ", "lv4"), ("de", "de5"), ("Ē", "e1"), ("ńg", "en2"), ("你", "")],
 )
 def test_spelled(marked: str, spelled: str) -> None:
     assert pinyin.spelled(marked) == spelled

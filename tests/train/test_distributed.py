@@ -66,6 +66,11 @@ def test_a_killed_run_goes_on_from_its_last_whole_state_with_the_same_bits(runs:
     assert runs["mended"]["state"] == runs["two"]["state"]
 
 
+def test_a_state_whose_share_is_cut_short_is_left_for_the_one_before_it(runs: dict[str, Any]) -> None:
+    assert runs["torn"]["nats"] == runs["two"]["nats"]
+    assert runs["torn"]["state"] == runs["two"]["state"]
+
+
 def test_a_signal_to_one_process_stops_all_with_a_state(runs: dict[str, Any]) -> None:
     assert runs["asked"]["step"] == 3
     assert runs["asked"]["nats"] == runs["two"]["nats"][:3]

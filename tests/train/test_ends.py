@@ -67,9 +67,9 @@ def test_patience_stops_and_keeps_the_best(toy: Callable[..., Any], tmp_path: Pa
 def test_threads_are_as_asked_or_as_before_or_measured(toy: Any) -> None:
     had = torch.get_num_threads()
     try:
-        assert choose(2, 1, toy.config, "cpu") == torch.get_num_threads() == 2
-        assert choose(None, 1, toy.config, "cpu") == torch.get_num_threads() == 1
+        assert choose(2, 1, toy.config, "cpu", 16) == torch.get_num_threads() == 2
+        assert choose(None, 1, toy.config, "cpu", 16) == torch.get_num_threads() == 1
         torch.set_num_threads(2)
-        assert choose(None, 0, toy.config, "cpu") in (1, 2)
+        assert choose(None, 0, toy.config, "cpu", 16) in (1, 2)
     finally:
         torch.set_num_threads(had)

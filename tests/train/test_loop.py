@@ -99,7 +99,7 @@ def test_a_run_goes_on_with_its_own_options_only(toy: Any, tmp_path: Path) -> No
     for change in ({"seed": 1}, {"matrix_lr": 0.5}, {"steps": 20, "warm_up": 3}, {"steps": 1}):
         name, value = next(iter(change.items()))
         with pytest.raises(
-            ValueError, match=rf"run.json: .* {name} = .*, not {value}; choose another folder"
+            ValueError, match=rf"run.json: .* {name} = .*, not {value} \(--.*\); choose another folder"
         ):
             toy(tmp_path, 3, **change)
     with pytest.raises(ValueError, match="tokens = None, not another"):

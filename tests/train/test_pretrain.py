@@ -104,7 +104,9 @@ def test_what_is_amiss_is_said_before_anything_is_computed(
     other.write_bytes(learn(PROSE * 9, pieces=540))
     refused("encoded with another vocabulary", tokenizer=str(other), out=str(tmp_path / "b"))
     refused("neither a token folder", source=tmp_path)
-    refused("needs .* GB of memory, 1.0 GB are available; --size [sml] fits", size="7b", out=str(tmp_path / "c"))
+    refused(
+        "needs .* GB of memory, 1.0 GB are available; --size [sml] fits", size="7b", out=str(tmp_path / "c")
+    )
     assert run(prepare(given / "tokens", replace(options, stop_after=1))) is None
     refused("another vocabulary than", tokenizer=str(other))
     refused("matrix_lr = 0.02, not 0.5", matrix_lr=0.5)

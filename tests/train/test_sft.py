@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from haina.checkpoint.adapter import Adapter
 from haina.checkpoint.checkpoint import Checkpoint
 from haina.data.pack import Batch
 from haina.options.tuning import DpoOptions, GrpoOptions, SftOptions
@@ -167,7 +168,7 @@ def test_a_model_that_cannot_be_taught_is_refused(little: Path, lines: Lines, tm
     (other / "config.json").write_text(json.dumps(config | {"vocab_size": 100}))
     with pytest.raises(ValueError, match=r"vocab_size|shape|rows"):
         job(other, data, tmp_path / "run")
-    with pytest.raises(ValueError, match=r"takes .* GB of memory, 0.0 GB are available; try --qlora"):
+    with pytest.raises(ValueError, match=r"takes .* of memory, 1.0 kB are available; try --qlora"):
         prepare(little, data, options(tmp_path / "run"), available=lambda device: 1000)
 
 
@@ -197,6 +198,9 @@ def test_an_adapter_is_trained_alone_and_resumes(
     assert adapter("lora", little, data, tmp_path / "stopped") == whole and whole[-1] < whole[0] - 0.2
     files = [tmp_path / name / "adapter" / "adapter_model.safetensors" for name in ("whole", "stopped")]
     assert files[0].read_bytes() == files[1].read_bytes()
+    base = Base.open(little, "cpu")
+    made = Adapter.read(tmp_path / "whole" / "adapter")
+    assert made.generation["user_token_id"] == base.template.user_id and not made.doubts(base.checkpoint)
     newest = max((tmp_path / "whole" / "states").iterdir())
     assert (newest / "state.safetensors").stat().st_size < 4 * Base.open(little, "cpu").config.parameters
 

@@ -176,6 +176,10 @@ def main() -> None:
     go("killed", "two", 2, struck, CONFIG, OPTIONS, signal.SIGKILL)
     shutil.copytree(root / "killed", root / "mended")
     go("mended", None, 2, learn, CONFIG, OPTIONS)
+    shutil.copytree(root / "two", root / "torn")  # whole but for a share of the newest state
+    torn = root / "torn" / "states" / "00000004" / "__1_0.distcp"
+    torn.write_bytes(torn.read_bytes()[:-99])
+    go("torn", None, 2, learn, CONFIG, OPTIONS)
     go("asked", "two", 2, struck, CONFIG, long, signal.SIGTERM)
     go("pretrained", None, 2, pretrained, text, tensor=2)
     found = {name: told(root / name, codes) for name, codes in exits.items()}

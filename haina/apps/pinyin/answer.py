@@ -61,5 +61,13 @@ def answer(method: InputMethod, keys: str, options: PinyinOptions) -> dict[str, 
     return {"candidates": [record(each) for each in method.candidates(keys, options.context, options.top)]}
 
 
+def answer_line(method: InputMethod, keys: str, options: PinyinOptions) -> dict[str, Any]:
+    """The same for one line of many: what is wrong with it is its answer, and the next one is read."""
+    try:
+        return answer(method, keys, options)
+    except ValueError as error:
+        return {"candidates": [], "error": str(error)}
+
+
 def record(candidate: Candidate) -> dict[str, Any]:
     return {"text": candidate.text, "score": round(candidate.score, 3), "keys": candidate.keys}

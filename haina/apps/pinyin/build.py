@@ -11,6 +11,7 @@ numbered by how common they are, so that 16 bits name those that have followers.
 from __future__ import annotations
 
 import argparse
+import json
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -20,7 +21,8 @@ from pathlib import Path
 import numpy as np
 
 from haina.apps.pinyin import ngram
-from haina.apps.pinyin.lexicon import BOUNDARY, NUMBER, OTHER, SPECIAL, Lexicon, collect, stored, trie
+from haina.apps.pinyin.collect import collect
+from haina.apps.pinyin.lexicon import BOUNDARY, NUMBER, OTHER, SPECIAL, Lexicon, stored, trie
 from haina.apps.pinyin.prior import FILE, Language
 from haina.data.brook import sources
 from haina.native.lattice import BACKOFF_FROM, Prior, Segmenter
@@ -34,7 +36,7 @@ PROSE = {  # files of text_zh in the pack, and the sources taken of each
 }
 CHAT = frozenset({"kdconv", "smile", "belle_eval", "sharegpt_zh", "huatuo", "medical_sft_1k"})
 FILM = 0.3  # of the probability of a word alone: what the subtitles say
-MOST = (1_500_000, 900_000)  # pairs and triples that are kept
+MOST = (2_000_000, 1_200_000)  # pairs and triples that are kept
 COMMON = 65_500  # words that have followers
 CHUNK = 1 << 20  # characters cut at once
 ROUNDS = 2
@@ -84,7 +86,8 @@ def cut(lexicon: Lexicon, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
 
 def _segment_nats(times: np.ndarray, words: list[str]) -> np.ndarray:
     floor = np.array([0.3 if len(word) > 1 else 0.05 for word in words])
-    return -np.log((times + floor) / (times + floor).sum())
+    nats: np.ndarray = -np.log((times + floor) / (times + floor).sum())
+    return nats
 
 
 def renumber(lexicon: Lexicon, counted: np.ndarray) -> tuple[Lexicon, np.ndarray]:
@@ -147,7 +150,17 @@ def texts(data: Path, more: Iterable[Path]) -> Iterator[str]:
         if row["lang"] == "zh":
             yield simplified("\n".join(message["content"] for message in row["messages"]))
     for path in more:
-        yield simplified(path.read_text("utf-8"))
+        yield from map(simplified, _read(path))
+
+
+def _read(path: Path) -> Iterator[str]:
+    """A text; of a table its second column (Tatoeba's pairs); of a folder, what is said in its dialogues (SMILE's)."""
+    if path.is_dir():
+        for file in sorted(path.glob("*.json")):
+            yield "\n".join(said["content"] for said in json.loads(file.read_bytes()))
+    else:
+        lines = path.read_text("utf-8").splitlines()
+        yield "\n".join(line.split("\t")[1] if "\t" in line else line for line in lines)
 
 
 def write_readings(data: Path, folder: Path) -> None:
@@ -156,7 +169,7 @@ def write_readings(data: Path, folder: Path) -> None:
     first: dict[str, str] = {}
     for row in sources.pinyin(data, "char"):
         known = [part for part in dict.fromkeys(map(pinyin.spelled, row["pinyin"])) if part]
-        if len(row["char"]) > 1 or ord(row["char"]) > 0xFFFF or not known:
+        if not known:
             continue
         first[row["char"]] = chosen = pinyin.spelled(row.get("usual", "")) or known[0]
         usual[chosen].append(row["char"])

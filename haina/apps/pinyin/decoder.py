@@ -19,7 +19,8 @@ from haina.wording import say
 
 WIDTH = 64  # texts kept at each key
 FEW_KEYS = 6  # keys that may well be initials
-UNLIKELY = 7.5  # nats a syllable: what is dearer may hold a slip
+UNLIKELY = 5.0  # nats a character: what is dearer may hold a slip
+LONGEST_SLIP = 48  # keys among which slips are looked for
 MOST_KEYS = 1000
 PUNCTUATION = {
     ",": "，",
@@ -61,7 +62,8 @@ class Decoder:
         """
         check(keys)
         same = next(
-            (i for i, (a, b) in enumerate(zip(keys, self.keys, strict=False)) if a != b), min(len(keys), len(self.keys))
+            (i for i, (a, b) in enumerate(zip(keys, self.keys, strict=False)) if a != b),
+            min(len(keys), len(self.keys)),
         )
         for lattice in self._lattices.values():
             lattice.cut(min(lattice.nodes, same))
@@ -71,10 +73,11 @@ class Decoder:
         """The likeliest texts of all the keys; the keys themselves when they are nothing else."""
         if not self.keys:
             return []
-        found = self._best("exact", most)
-        if not found or len(self.keys) <= FEW_KEYS:
+        exact = found = self._best("exact", most)
+        if not exact or len(self.keys) <= FEW_KEYS:
             found = merged(found, self._best("short", most), most)
-        if not found or -found[0].score > UNLIKELY * _syllables(found[0]) + UNLIKELY:
+        doubtful = not exact or -exact[0].score > UNLIKELY * (len(exact[0].text) + 1)
+        if doubtful and len(self.keys) <= LONGEST_SLIP:
             found = merged(found, self._best("slips", most), most)
         return found or [Candidate(self.keys, -20.0 * len(self.keys), len(self.keys))]
 
@@ -152,7 +155,3 @@ def check(keys: str) -> None:
                 f"一次输入了 {len(keys)} 个键；最多 {MOST_KEYS} 个，请按句分开输入",
             )
         )
-
-
-def _syllables(candidate: Candidate) -> int:
-    return max(len(candidate.text), 1)

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-URL = "http://127.0.0.1:11434/v1/input"
+URL = "http://127.0.0.1:8080/v1/input"
 PAGE = 9  # candidates shown at once: a digit chooses
 TOP = 45
 CONTEXT = 64  # characters of what was committed that are remembered

@@ -15,13 +15,13 @@ import threading
 from pathlib import Path
 from typing import Any
 
-import gi
+import gi  # type: ignore[import-not-found]
 
 gi.require_version("IBus", "1.0")
-from gi.repository import GLib, GObject, IBus  # noqa: E402
+from gi.repository import GLib, GObject, IBus  # type: ignore[import-not-found]  # noqa: E402
 
 sys.path.insert(0, str(Path(__file__).parent))
-from desktop import PAGE, URL, Keyboard, service  # noqa: E402
+from desktop import PAGE, URL, Keyboard, service  # type: ignore[import-not-found]  # noqa: E402
 
 PAUSE_MS = 80  # after the last key, before the network is asked
 NAME, BUS = "haina-pinyin", "org.freedesktop.IBus.Haina"
@@ -44,7 +44,7 @@ class Engine(IBus.Engine):  # type: ignore[misc]
             return False
         char = IBus.keyval_to_unicode(keyval)
         name = char if char and char > " " else IBus.keyval_name(keyval) or ""
-        ours = self._keyboard.press(name)
+        ours = bool(self._keyboard.press(name))
         self._show()
         if self._pause:
             GLib.source_remove(self._pause)

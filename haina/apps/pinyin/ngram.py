@@ -92,7 +92,8 @@ def _discounted(times: np.ndarray, context: np.ndarray, contexts: int, lower: np
     off = np.array(discounts)[np.minimum(times, 3)]
     total = np.bincount(context, times, contexts)
     left = np.bincount(context, off, contexts)
-    return ((times - off) + left[context] * lower) / total[context]
+    found: np.ndarray = ((times - off) + left[context] * lower) / total[context]
+    return found
 
 
 def _prune(
@@ -127,11 +128,12 @@ def _worth(times: np.ndarray, p: np.ndarray, lower: np.ndarray, among: np.ndarra
     if not most or among.sum() <= most:
         return np.ones(len(times), bool)
     gain = np.where(among, times * np.log(p / lower), -np.inf)
-    return gain >= np.partition(gain, -most)[-most]
+    return np.asarray(gain >= np.partition(gain, -most)[-most])
 
 
 def _passed_on(context: np.ndarray, contexts: int, p: np.ndarray, lower: np.ndarray) -> np.ndarray:
     """What a context leaves to the shorter one, over what the shorter one says of words not seen here."""
     left = 1 - np.bincount(context, p, contexts)
     unseen = 1 - np.bincount(context, lower, contexts)
-    return np.clip(left, 1e-6, None) / np.clip(unseen, 1e-6, None)
+    share: np.ndarray = np.clip(left, 1e-6, None) / np.clip(unseen, 1e-6, None)
+    return share

@@ -1,4 +1,4 @@
-"""Anthology: poems by well-known poets, to quote from: lines like a line, and poems made of other people's lines (集句).
+"""Anthology: poems by well-known poets, to quote from: lines like a line, poems of other people's lines (集句).
 
 Likeness is the share of characters that two lines have in common, rare ones counting more (idf). It knows no model.
 """
@@ -103,8 +103,8 @@ class Anthology:
         if not beginnings:
             raise ValueError(
                 say(
-                    f"no poem of quoted lines found in {law.form.name}; try another seed, or a form of 5 or 7 characters",
-                    f"未能集成{law.form.name}；请换一个种子，或改用五言、七言的体裁",
+                    f"no poem of quoted lines found in {law.form.name}; try another --seed or --form",
+                    f"未能集成{law.form.name}；请换一个 --seed 或体裁",
                 )
             )
         return [said for _, said in beginnings[:WIDTH]]

@@ -36,6 +36,16 @@ RHYMES = Path(hanzi.__file__).with_name("rhymes")
 TUNES = Path(__file__).with_name("tunes.txt")
 SURE = 0.95  # of a 平水韵 part's known characters in one part of 词林正韵: then its others are there, too
 KINDS = str.maketrans("平仄中", "-|+")
+# Readings that the tables give to a common character because a rare one is written like it today (了 for 瞭), or by a
+# slip: (part, tone) of the character. couyun's tables, made by others, do not have them.
+SPURIOUS = {
+    "了": {("二萧", "平"), ("六麻", "平"), ("第八部", "平"), ("二波", "阴")},
+    "念": {("去声十七霰", "去"), ("第七部", "仄")},
+    "国": {("入声一屋", "入"), ("第十五部", "入")},
+    "花": {("上声四纸", "上")},
+    "龙": {("入声十四缉", "入")},
+    "乡": {("去声二十三漾", "去")},
+}
 Rows = list[tuple[str, str, str]]  # part, tone, characters
 
 
@@ -60,7 +70,11 @@ def _json(folder: Path, name: str) -> Any:
 
 
 def _write(name: str, rows: Rows) -> None:
-    RHYMES.joinpath(name).write_text("".join("\t".join(row) + "\n" for row in rows), "utf-8")
+    text = ""
+    for part, tone, chars in rows:
+        kept = "".join(char for char in chars if (part, tone) not in SPURIOUS.get(char, ()))
+        text += f"{part}\t{tone}\t{kept}\n"
+    RHYMES.joinpath(name).write_text(text, "utf-8")
 
 
 def _pingshui(folder: Path) -> Rows:
@@ -101,7 +115,7 @@ def _cilin(folder: Path, pingshui: Rows) -> Rows:
         known = sum(any(rows[n][1] == kind for n in of[char]) for char in chars)
         for number, count in votes.most_common(1):
             if count >= SURE * known:
-                more[number] += chars
+                more[number] += "".join(char for char in chars if char not in of)
     return [(part, tone, _once(chars + more[n])) for n, (part, tone, chars) in enumerate(rows)]
 
 

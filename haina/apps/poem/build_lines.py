@@ -1,7 +1,7 @@
 """What is known of human verse, from poems: `python -m haina.apps.poem.build_lines DATA`.
 
-Two files: `known.bin`, a filter of all lines, and `anthology.txt.xz`, poems by well-known poets to quote from. DATA is a
-folder as haina-brook is trained on; only poems that its weights may see are taken (data/brook/sources.py).
+Two files: `known.bin`, a filter of all lines, and `anthology.txt.xz`, poems by well-known poets to quote from. DATA
+is a folder as haina-brook is trained on; only poems that its weights may see are taken (data/brook/sources.py).
 """
 
 from __future__ import annotations
@@ -21,9 +21,12 @@ from haina.data.brook.sources import poems
 SHORTEST = 5  # characters: what is shorter, anybody says
 FORMS = ("五绝", "七绝", "五律", "七律", "词")
 OF_A_POET = 260  # poems, the first ones
-POETS = """李白 杜甫 王维 孟浩然 白居易 李商隐 杜牧 刘禹锡 王昌龄 岑参 高适 韩愈 柳宗元 韦应物 元稹 温庭筠 李贺 贾岛 张籍 刘长卿
-王勃 骆宾王 陈子昂 张九龄 王之涣 许浑 罗隐 韦庄 李煜 晏殊 欧阳修 柳永 王安石 苏轼 黄庭坚 秦观 周邦彦 李清照 陆游 杨万里 范成大
-辛弃疾 姜夔 吴文英 晏几道 贺铸 文天祥 元好问 高启 纳兰性德 王国维 林逋 梅尧臣 朱熹 陈与义 张炎""".split()
+POETS = """
+李白 杜甫 王维 孟浩然 白居易 李商隐 杜牧 刘禹锡 王昌龄 岑参 高适 韩愈 柳宗元 韦应物 元稹 温庭筠 李贺
+贾岛 张籍 刘长卿 王勃 骆宾王 陈子昂 张九龄 王之涣 许浑 罗隐 韦庄 李煜 晏殊 欧阳修 柳永 王安石 苏轼
+黄庭坚 秦观 周邦彦 李清照 陆游 杨万里 范成大 辛弃疾 姜夔 吴文英 晏几道 贺铸 文天祥 元好问 高启 纳兰性德 王国维
+林逋 梅尧臣 朱熹 陈与义 张炎
+""".split()
 
 
 def main(data: Path) -> None:

@@ -173,8 +173,13 @@ class Law:
     def _with_tones(self, kinds: frozenset[str]) -> frozenset[str]:
         chars = self.book.kinds[EITHER] if self.alphabet is None else self.alphabet
         for kind in kinds:
-            chars = chars & self.book.kinds[kind]
+            chars = chars & self._tones[kind]
         return chars
+
+    @property
+    def _tones(self) -> Mapping[str, frozenset[str]]:
+        """The characters of each kind: any reading is accepted, but what is written has a usual one."""
+        return self.book.kinds if self.alphabet is None else self.book.usual
 
     def suits(self, node: Node, char: str) -> bool:
         """Whether a character may stand there by itself. Where the tone is free, so is the character."""
@@ -185,7 +190,8 @@ class Law:
             return False
         if not node.kinds:
             return bool(HAN.match(char)) or char == node.said
-        return all(self.book.has(char, kind) for kind in node.kinds)
+        tones = self.book.kinds if node.said else self._tones
+        return all(char in tones[kind] for kind in node.kinds)
 
     def parts(self, char: str, node: Node) -> int:
         """The rhyme parts, as bits, that a foot leaves possible."""
@@ -198,7 +204,7 @@ class Law:
     def words(self, part: int, kind: str) -> frozenset[str]:
         """The rhyme words of a part to write with."""
         if (part, kind) not in self._words:
-            words = self.book.members(part, kind) - self.barred
+            words = (self.book.members(part, kind) & self._tones[kind]) - self.barred
             self._words[part, kind] = words if self.alphabet is None else words & self.alphabet
         return self._words[part, kind]
 

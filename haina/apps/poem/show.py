@@ -55,13 +55,14 @@ def _split(text: str) -> list[str]:
 def record(poem: Poem, *, references: bool = False) -> dict[str, Any]:
     """What `--json` says of a poem."""
     why = explain(poem.form, poem.text)
+    assert why, "a poem outside its form"
     return {
         "form": poem.form.name,
         "book": poem.form.book,
-        "pattern": why.label if why else None,
-        "rhymes": list(why.rhymes) if why else [],
+        "pattern": why.label,
+        "rhymes": list(why.rhymes),
         "text": poem.text,
-        "lines": [_line(line, references) for line in why.lines] if why else [],
+        "lines": [_line(line, references) for line in why.lines],
         "score": round(poem.score, 4),
         "nats": round(poem.nats, 4),
         "theme": round(poem.theme, 4),

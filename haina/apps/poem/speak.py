@@ -1,8 +1,9 @@
 """How a model says verse: a law lifted to the tokens of its vocabulary, and the texts around it as ids.
 
-In character mode one Han character is one token, so the product of rule and vocabulary is the identity: a table from
-characters to ids takes the place of the trie (haina/engine/rule.py), and a step costs a lookup. A vocabulary without
-that mode goes through the trie. Verse chosen and headings written are not known here.
+Verse is said one character a token, so the product of rule and vocabulary is the identity: a table from characters to
+ids takes the place of the trie (haina/engine/rule.py), and a step costs a lookup. A vocabulary without character mode
+says it so, too, with the characters that have a piece; through the trie a poem would take minutes. Verse chosen and
+headings written are not known here.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ import numpy as np
 
 from haina.apps.poem.law import Law, Verse
 from haina.engine.constraint import Allowed, Constraint, Dense, Forced, Sparse, State, smallest
-from haina.engine.rule import Vocabulary
 from haina.text.characters import HAN
 from haina.text.tokenizer import Tokenizer
 
@@ -34,26 +34,24 @@ class Voice:
         """The Han characters that have a token of their own: those to write verse with."""
         return frozenset(char for char in self.ids if HAN.match(char))
 
-    @cached_property
-    def vocabulary(self) -> Vocabulary:
-        """For a vocabulary without character mode."""
-        return Vocabulary(self.tokenizer, self.size)
-
     def heading(self, text: str) -> tuple[int, ...]:
         """What verse is to follow."""
         return tuple(self.tokenizer.encode(text, by_character=self.by_character))
 
     def verse(self, text: str) -> tuple[int, ...]:
         """Verse that follows a heading."""
-        return tuple(self._one_by_one(text) if self.by_character else self.tokenizer.encode(text))
+        if self.by_character:
+            return tuple(self.tokenizer.encode(text, by_character=True)[1:])
+        return tuple(id for char in text for id in self._single(char))
 
-    def _one_by_one(self, text: str) -> list[int]:
-        return self.tokenizer.encode(text, by_character=True)[1:]
+    def _single(self, char: str) -> list[int]:
+        """A character by its own piece, or as the tokenizer writes it."""
+        return [self.ids[char]] if char in self.ids else self.tokenizer.encode(char)
 
     def constraint(self, law: Law) -> Constraint:
         """The law over tokens. It must be open."""
         assert law.start, "a law that cannot be met"
-        return _Said(self, law.start) if self.by_character else self.vocabulary.lift(law.start)
+        return _Said(self, law.start)
 
     def allowed(self, chars: frozenset[str]) -> Sparse | Dense:
         """The ids of characters; kept for the sets that come again."""
@@ -71,12 +69,12 @@ class Voice:
             after = verse.step(chars[0])
             assert after, "a character was offered that may not come"
             text, verse = text + chars[0], after
-        return tuple(self._one_by_one(text)) if text else (), verse
+        return self.verse(text), verse
 
 
 @dataclass(frozen=True)
 class _Said:
-    """Verse in character mode: a Constraint, and each state of it. ids: those still to come before `verse` goes on."""
+    """Verse as a Constraint, and each state of it. ids: those still to come before `verse` goes on."""
 
     voice: Voice
     verse: Verse

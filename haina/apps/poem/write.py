@@ -8,7 +8,7 @@ what they repeat. It knows what may be asked of an engine; it does not know how 
 from __future__ import annotations
 
 import random
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
@@ -95,18 +95,19 @@ class Poet:
         found = Anthology.shipped().collect(law, theme, chance)
         form = law.form
         texts = [_marked(form, "".join(quotation.line for quotation in poem)) for poem in found]
-        return self._ranked(_heading(form, theme, ""), form, texts, theme, quoted=True)
+        quoted = {quotation.line for poem in found for quotation in poem}
+        return self._ranked(_heading(form, theme, ""), form, texts, theme, quoted)
 
     def _written(self, heading: str, asked: Sequence[Law], theme: str, chance: random.Random) -> Writing:
         ids = self.voice.heading(heading)
         requests = [self._request(ids, law, count, chance) for law, count in _shared(asked, DRAFTS)]
         texts = [text for events in (yield requests) for text in self._texts(events)]
-        return (yield from self._ranked(heading, asked[0].form, texts, theme))
+        return (yield from self._ranked(heading, asked[0].form, texts, theme, _given_lines(asked[0])))
 
     def _ranked(
-        self, heading: str, form: Form, texts: Sequence[str], theme: str, *, quoted: bool = False
+        self, heading: str, form: Form, texts: Sequence[str], theme: str, wanted: Collection[str]
     ) -> Writing:
-        """Texts of one form as poems, best first. Lines that are quoted are not counted as copied."""
+        """Texts of one form as poems, best first. `wanted` lines are not counted as copied."""
         texts = list(dict.fromkeys(texts))
         answers = [self.voice.verse(text) for text in texts]
         at_once = max(1, min(4, self.context // (max(map(len, answers)) + 64)))
@@ -117,26 +118,18 @@ class Poet:
         nats = [value for events in heard[: len(scores)] for value in _scores(events)]
         vectors = [_vector(events) for events in heard[len(scores) :]]
         near = [float(vector @ vectors[0]) for vector in vectors[1:]] or [0.0] * len(texts)
+        copied = [
+            tuple(line for line in lines_of(t) if line in self.known and line not in wanted) for t in texts
+        ]
         poems = [
-            Poem(
-                text,
-                form,
-                total / form.size,
-                cosine,
-                _repeated(text),
-                self._copied(text) if not quoted else (),
-            )
-            for text, total, cosine in zip(texts, nats, near, strict=True)
+            Poem(text, form, total / form.size, cosine, _repeated(text), lines)
+            for text, total, cosine, lines in zip(texts, nats, near, copied, strict=True)
         ]
         return sorted(poems, key=lambda poem: poem.score, reverse=True)
 
-    def _copied(self, text: str) -> tuple[str, ...]:
-        return tuple(line for line in lines_of(text) if line in self.known)
-
     def _request(self, heading: tuple[int, ...], law: Law, count: int, chance: random.Random) -> Request:
-        longest = (
-            law.form.size + sum(map(len, law.form.marks)) + 3 * len(law.given)
-        )  # given ones may be bytes
+        marks = sum(map(len, law.form.marks))
+        longest = law.form.size + marks + 3 * len(law.given)  # a given character may be bytes
         if longest > self.context - len(heading):
             raise ValueError(
                 say(
@@ -199,6 +192,11 @@ def _vector(events: Sequence[Event]) -> np.ndarray:
     if vector.error:
         raise ValueError(vector.error)
     return vector.vector_D
+
+
+def _given_lines(law: Law) -> set[str]:
+    """The lines that a person gave whole."""
+    return {"".join(law.given.get(at, "□") for at in line) for line in law.form.lines}
 
 
 def _marked(form: Form, chars: str) -> str:

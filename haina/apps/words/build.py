@@ -3,9 +3,11 @@
     haina data fetch haina/apps/words/sources.toml --out FOLDER
     python -m haina.apps.words.build FOLDER words.db
 
-`--frequent N` keeps the N most frequent words of each language: so is made `ready.db`, which the package carries.
-`--without FILE` leaves out all definitions of the words in a file, for tests of words that were never defined. It knows
-what a sense is found by; how the parts are weighed against each other rank.py knows.
+`--frequent N` keeps the N most frequent words of each language; with `--vectors-of words.db` it makes `ready.db`, which
+the package carries.
+`--without FILE` leaves out all definitions of the words in a file, for tests of words that were never defined;
+`--untrained FILE` keeps them, but lets no vector be learned from them. It knows what a sense is found by; how the parts
+are weighed against each other rank.py knows.
 """
 
 from __future__ import annotations
@@ -13,14 +15,15 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from collections import defaultdict
+from array import array
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 
-from haina.apps.words import postings
-from haina.apps.words.index import FORMAT, Meaning, Writer
+from haina.apps.words import postings, vectors
+from haina.apps.words.index import FORMAT, Index, Meaning, Writer
 from haina.apps.words.sources import Known, Sense, known_words, senses, translations
 from haina.apps.words.terms import is_chinese, stem, terms
 from haina.text import pinyin
@@ -49,29 +52,69 @@ LABELS = {  # in the aside that opens a gloss
     2: ("informal", "colloquial", "slang", "coll.", "colloq.", "vulgar"),
     4: ("archaic", "obsolete", "dated", "old", "historical"),
 }
+NOTES = {
+    "surnam",
+    "classifi",
+    "sb",
+    "sth",
+    "etc",
+    "on",
+    "esp",
+    "lit",
+    "fig",
+    "variant",
+    "idiom",
+}  # CC-CEDICT's own
 POS_BITS = {"n": 1, "v": 2, "a": 4, "r": 8}
+MANY = 10_000  # senses; in so many a term that stands in one alone is left out
+BRIEF = 2  # senses of Wiktionary for a word in the index of the package
 EXAMPLES = 2  # of a sense that are kept
 
 
-def build(found: list[Sense], known: Known, out: Path, *, frequent: int = 0, more: Iterable[str] = ()) -> int:
-    """Write the index of these senses; how many words it has. `more`: words that may have no sense."""
+def build(
+    found: list[Sense],
+    known: Known,
+    out: Path,
+    *,
+    frequent: int = 0,
+    more: Iterable[str] = (),
+    untrained: Iterable[str] = (),
+    vectors_of: Index | None = None,
+) -> int:
+    """Write the index of these senses; how many words it has.
+
+    `more`: words that may have no sense; `untrained`: words whose definitions no vector is learned from;
+    `vectors_of`: another index, whose vectors are taken instead of learning some.
+    """
     vocabulary, english = _vocabulary(found, known, frequent, more)
     number = {word: at for at, word in enumerate(vocabulary)}
     found = [sense for sense in found if any(word in number for word in sense.words)]
+    found = _brief(found) if frequent else found
     writer = Writer(out, packed=bool(frequent))
     writer.about(format=FORMAT, english=english, sources=json.dumps(SOURCES))
     writer.text("words", vocabulary)
     _write_links(writer, found, number, len(vocabulary))
-    table = postings.build((_sense_terms(sense) for sense in found), least=1 if frequent else 2)
+    around = 0.0 if frequent else AROUND
+    table = postings.build(
+        (_sense_terms(sense, around) for sense in found), least=2 if len(found) > MANY else 1
+    )
     writer.about(most=table.most)
     writer.text("terms", table.number)
     writer.text("forms", (f"{form}\t{word}" for form, word in known.forms.items()))
     writer.array("posting_counts", np.diff(table.starts).astype(np.int32))
-    writer.array("posting_senses", table.senses)
-    writer.array("posting_gains", table.gain)
+    writer.array("posting_senses", table.senses, packed=True)
+    writer.array("posting_gains", table.gain, packed=True)
     writer.array("idf", table.idf)
-    _write_translations(writer, found, number, table)
+    _write_translations(writer, found, known, number, table)
     _write_known(writer, found, known, vocabulary, number, english)
+    if vectors_of:
+        rows = _vectors_of(vectors_of, table, vocabulary)
+    else:
+        rows = _learned(found, number, table, {number[word] for word in untrained if word in number})
+    for name, vectors_XD in zip(("term", "word"), rows, strict=True):
+        values, scale = vectors.int8(vectors_XD)
+        writer.array(f"{name}_vectors", values)
+        writer.array(f"{name}_scales", scale)
     writer.meanings(
         [Meaning(s.gloss, s.source, s.pos, () if frequent else s.examples[:EXAMPLES]) for s in found]
     )
@@ -96,8 +139,19 @@ def _vocabulary(
     return of_english + of_chinese, len(of_english)
 
 
-def _sense_terms(sense: Sense) -> dict[str, float]:
-    parts = [(terms(sense.gloss), IN_GLOSS), (terms(sense.also), AROUND)]
+def _brief(found: list[Sense]) -> list[Sense]:
+    """Of Wiktionary the first senses of each word alone, for the index of the package."""
+    seen: Counter[str] = Counter()
+    kept = []
+    for sense in found:
+        seen[sense.words[0]] += sense.source == "wiktionary"
+        if sense.source != "wiktionary" or seen[sense.words[0]] <= BRIEF:
+            kept.append(sense)
+    return kept
+
+
+def _sense_terms(sense: Sense, around: float) -> dict[str, float]:
+    parts = [(terms(sense.gloss), IN_GLOSS), (terms(sense.also), around)]
     parts += [(terms(word), IN_WORDS) for word in sense.words]
     parts += [(terms(text), IN_EXAMPLES) for text in sense.examples]
     return postings.counted(parts)
@@ -119,7 +173,7 @@ def _write_links(writer: Writer, found: list[Sense], number: dict[str, int], wor
 
 
 def _write_translations(
-    writer: Writer, found: list[Sense], number: dict[str, int], table: postings.Postings
+    writer: Writer, found: list[Sense], known: Known, number: dict[str, int], table: postings.Postings
 ) -> None:
     """Of each Chinese word: the English words that it is glossed by, and the stems that it is looked up by."""
     pairs: dict[int, dict[int, None]] = defaultdict(dict)
@@ -133,12 +187,17 @@ def _write_translations(
         else:
             phrases = [word.lower() for word in sense.words if not is_chinese(word)]
         for phrase in phrases:
-            parts = [table.number[s] for s in map(stem, phrase.split()) if s in table.number]
+            parts = [
+                table.number[s] for s in map(stem, phrase.split()) if s in table.number and s not in NOTES
+            ]
+            use = math.log(
+                1.2 + min((known.frequency.get(part, 0.0) for part in phrase.split()), default=0.0)
+            )
             for word in chinese:
                 if phrase in number:
                     pairs[word][number[phrase]] = None
                 for part in parts:
-                    stems[word][part] += 1 / len(parts) / math.sqrt(len(phrases))
+                    stems[word][part] += use / len(parts) / math.sqrt(len(phrases))
     _write_rows(writer, "pairs", [(w, o, 1.0) for w, others in pairs.items() for o in others], len(number))
     best = {w: sorted(s.items(), key=lambda item: -item[1])[:TRANSLATIONS] for w, s in stems.items()}
     rows = [(w, t, weight / of[0][1]) for w, of in best.items() for t, weight in of]
@@ -185,6 +244,56 @@ def _write_known(
     writer.text("readings", _readings(vocabulary[english:], known))
 
 
+def _bags(found: list[Sense], number: dict[str, int], table: postings.Postings) -> vectors.Bags:
+    """The English stems of each gloss, and the words that it defines."""
+    stems, starts, words, word_starts = array("i"), array("q", [0]), array("i"), array("q", [0])
+    for sense in found:
+        known = dict.fromkeys(
+            table.number[t] for t in terms(sense.gloss) if t in table.number and t.isascii()
+        )
+        if known:
+            stems.extend(known)
+            words.extend(number[word] for word in sense.words if word in number)
+            starts.append(len(stems))
+            word_starts.append(len(words))
+    return vectors.Bags(*(np.array(each) for each in (stems, starts, words, word_starts)))
+
+
+def _learned(
+    found: list[Sense], number: dict[str, int], table: postings.Postings, untrained: set[int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Vectors of English terms and of words; of words that nothing was learned of, the mean of their glosses."""
+    bags, words = _bags(found, number, table), len(number)
+    learned = vectors.of_words(bags, np.array(sorted(set(range(words)) - untrained)))
+    term_rows, word_rows = vectors.learn(learned, table.idf / 8, words)
+    unlearned = np.setdiff1d(np.arange(words), learned.words)
+    word_rows[unlearned] = vectors.mean_of_bags(term_rows, bags, words)[unlearned]
+    undefined = np.setdiff1d(unlearned, bags.words).tolist()
+    vocabulary = list(number)
+    for at in undefined:  # what its stem means in the definitions of others
+        if vocabulary[at].isascii() and (term := table.number.get(stem(vocabulary[at].lower()))) is not None:
+            word_rows[at] = vectors.unit(term_rows[term : term + 1])
+    return term_rows[[term.isascii() for term in table.number]], word_rows
+
+
+def _vectors_of(
+    index: Index, table: postings.Postings, vocabulary: list[str]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The rows of these terms and words in another index; zeros for what it lacks."""
+    theirs = {t: row for row, t in enumerate(term for term in index.postings.number if term.isascii())}
+    english = [theirs.get(term, -1) for term in table.number if term.isascii()]
+    words = [index.number.get(word, -1) for word in vocabulary]
+    return _rows(index, "term", english), _rows(index, "word", words)
+
+
+def _rows(index: Index, name: str, numbers: list[int]) -> np.ndarray:
+    rows: np.ndarray = (
+        index.array(f"{name}_vectors")[numbers] * index.array(f"{name}_scales")[numbers][:, None]
+    )
+    rows[np.array(numbers) < 0] = 0
+    return rows
+
+
 def _readings(words: list[str], known: Known) -> Iterator[str]:
     for word in words:
         yield known.reading.get(word, "").replace("u:", "v") or " ".join(pinyin.read(word) or [])
@@ -209,11 +318,27 @@ def without(found: list[Sense], words: frozenset[str]) -> list[Sense]:
     return kept
 
 
-def make(folder: Path, out: Path, *, frequent: int = 0, undefined: frozenset[str] = frozenset()) -> int:
+def make(
+    folder: Path,
+    out: Path,
+    *,
+    frequent: int = 0,
+    undefined: frozenset[str] = frozenset(),
+    untrained: frozenset[str] = frozenset(),
+    vectors_of: Path | None = None,
+) -> int:
     """The index of the dictionaries in a folder; how many words it has. `undefined`: words left without definition."""
     known = known_words(folder)
     found = without(senses(folder, known), undefined)
-    return build(found, known, out, frequent=frequent, more=undefined)
+    return build(
+        found,
+        known,
+        out,
+        frequent=frequent,
+        more=undefined,
+        untrained=untrained,
+        vectors_of=Index(vectors_of) if vectors_of else None,
+    )
 
 
 def main() -> None:
@@ -221,10 +346,22 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--frequent", type=int, default=0, metavar="N")
-    parser.add_argument("--without", type=Path, metavar="FILE")
+    for name in ("--without", "--untrained", "--vectors-of"):
+        parser.add_argument(name, type=Path, metavar="FILE")
     asked = parser.parse_args()
-    undefined = frozenset(asked.without.read_text("utf-8").split()) if asked.without else frozenset[str]()
-    print(make(asked.folder, asked.out, frequent=asked.frequent, undefined=undefined))
+    words = make(
+        asked.folder,
+        asked.out,
+        frequent=asked.frequent,
+        undefined=_words_of(asked.without),
+        untrained=_words_of(asked.untrained),
+        vectors_of=asked.vectors_of,
+    )
+    print(words)
+
+
+def _words_of(file: Path | None) -> frozenset[str]:
+    return frozenset(file.read_text("utf-8").split()) if file else frozenset()
 
 
 if __name__ == "__main__":

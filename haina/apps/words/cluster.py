@@ -40,8 +40,8 @@ def _rows(texts: list[str]) -> np.ndarray:
     for row, held in enumerate(found):
         rows_RT[row, [number[term] for term in held]] = 1
     rows_RT *= np.log(len(texts) / rows_RT.sum(0) + 0.1)
-    norms = np.linalg.norm(rows_RT, axis=1, keepdims=True)
-    return rows_RT / np.maximum(norms, 1e-6)
+    unit_RT: np.ndarray = rows_RT / np.maximum(np.linalg.norm(rows_RT, axis=1, keepdims=True), 1e-6)
+    return unit_RT
 
 
 def _groups(rows_RT: np.ndarray, count: int) -> np.ndarray:
@@ -57,4 +57,5 @@ def _groups(rows_RT: np.ndarray, count: int) -> np.ndarray:
             [rows_RT[group_R == g].sum(0) if (group_R == g).any() else centres_GT[g] for g in range(count)]
         )
         centres_GT /= np.maximum(np.linalg.norm(centres_GT, axis=1, keepdims=True), 1e-6)
-    return (rows_RT @ centres_GT.T).argmax(1)
+    groups_R: np.ndarray = (rows_RT @ centres_GT.T).argmax(1)
+    return groups_R

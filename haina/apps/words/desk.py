@@ -1,6 +1,7 @@
 """The reverse dictionary as a person meets it: a description in, words out, each with the definition that matched.
 
-`open_dictionary` finds the index; Dictionary.search answers. Command line and HTTP call these two. It knows no terminal.
+`open_dictionary` finds the index; Dictionary.search answers. Command line and HTTP call these two. It knows no
+terminal.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _POS = {1: ("noun", "名词"), 2: ("verb", "动词"), 4: ("adjective", "形容�
 
 @dataclass(frozen=True)
 class Result:
-    """A word. score: greater is better, comparable within one answer; cluster: words of one meaning share it, from 1."""
+    """A word. score: greater is better, comparable within an answer; cluster: from 1, words of one meaning share it."""
 
     word: str
     score: float

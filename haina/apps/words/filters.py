@@ -143,6 +143,8 @@ def rhyme(syllable: str) -> str:
         return "-i"
     if initial in ("j", "q", "x", "y") and final.startswith("u"):
         final = "v" + final[1:]
+    if initial == "y" and final == "e":
+        final = "ie"
     return _RHYMES.get(final, "")
 
 

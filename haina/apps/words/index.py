@@ -75,7 +75,9 @@ class Index:
         if row is None:
             raise KeyError(name)
         dtype, shape, packed, data = row
-        return np.frombuffer(zlib.decompress(data) if packed else data, dtype).reshape(json.loads(shape))
+        values: np.ndarray = np.frombuffer(zlib.decompress(data) if packed else data, dtype)
+        values = values.reshape(json.loads(shape))
+        return values
 
     def has(self, name: str) -> bool:
         return self._file.execute("select 1 from arrays where name = ?", (name,)).fetchone() is not None
@@ -127,12 +129,12 @@ class Writer:
     def about(self, **values: Any) -> None:
         self._file.executemany("insert into about values (?, ?)", [(k, str(v)) for k, v in values.items()])
 
-    def array(self, name: str, values: np.ndarray) -> None:
-        data = values.tobytes()
-        row = (name, values.dtype.str, json.dumps(values.shape), self.packed)
+    def array(self, name: str, values: np.ndarray, *, packed: bool = False) -> None:
+        data, packed = values.tobytes(), packed or self.packed
+        row = (name, values.dtype.str, json.dumps(values.shape), packed)
         self._file.execute(
             "insert into arrays values (?, ?, ?, ?, ?)",
-            (*row, zlib.compress(data, 9) if self.packed else data),
+            (*row, zlib.compress(data, 6) if packed else data),
         )
 
     def text(self, name: str, lines: Iterable[str]) -> None:

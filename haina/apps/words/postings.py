@@ -15,12 +15,12 @@ from dataclasses import dataclass
 import numpy as np
 
 K1, B = 1.2, 0.5  # how soon a repeated term stops counting; how much longer texts are held back
-COMMON = 0.08  # of all senses: a term in more of them says nothing
+COMMON, SURELY_RARE = 0.08, 30  # of all senses: a term in more of them says nothing; senses
 
 
 @dataclass(frozen=True)
 class Postings:
-    """Of each term the senses that hold it. starts [terms + 1]; senses, gain [postings]; gains are in 1/255 of `most`."""
+    """Of each term the senses that hold it. starts [terms + 1]; senses, gain [postings], in 1/255 of `most`."""
 
     number: dict[str, int]
     starts: np.ndarray
@@ -70,7 +70,7 @@ def _weighed(
     idf = np.log(1 + (len(length_S) - df + 0.5) / (df + 0.5)).astype(np.float32)
     room = K1 * (1 - B + B * length_S[sense_P] / length_S.mean())
     gain = idf[term_P] * count_P * (K1 + 1) / (count_P + room)
-    keep = (df >= least) & (df <= COMMON * len(length_S))
+    keep = (df >= least) & (df <= max(COMMON * len(length_S), SURELY_RARE))
     renumbered = np.cumsum(keep) - 1
     kept_P = keep[term_P]
     order = np.argsort(renumbered[term_P[kept_P]], kind="stable")

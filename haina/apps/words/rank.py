@@ -2,8 +2,8 @@
 
 Several channels are weighed against each other, as in Zhang et al., "Multi-channel Reverse Dictionary Model" (AAAI
 2020): its definitions (BM25), the definitions of its translations, how far what it means lies from what is asked
-(vectors of terms), its characters, and how common it is. The weights were learned (learn.py) on held-out definitions
-and descriptions of ours. A Chinese description is looked up by its characters and by the English stems that its
+(vectors of terms), its characters, and how common it is. The weights were learned (learn.py) on descriptions of
+ours. A Chinese description is looked up by its characters and by the English stems that its
 words are glossed by. It knows numbers; how a result is worded, desk.py knows.
 """
 
@@ -16,18 +16,24 @@ from typing import Literal
 import numpy as np
 
 from haina.apps.words.index import Index
-from haina.apps.words.terms import _RUN, LONGEST_WORD, folded, is_chinese, stem, terms
+from haina.apps.words.terms import _RUN, LONGEST_WORD, folded, inside, is_chinese, stem, terms
 
 Language = Literal["en", "zh"]
-CHANNELS = ("best", "both", "via", "meaning", "frequency", "unlisted", "phrase", "kin", "characters", "idiom")
-# Learned; see docs/decisions.md. A row for each direction: what the description is in, what is looked for.
-WEIGHTS: dict[tuple[Language, Language], tuple[float, ...]] = {
-    ("en", "en"): (6.0, 4.0, 3.0, 0.0, 0.25, -0.5, -1.0, -3.0, 0.0, 0.0),
-    ("zh", "zh"): (6.0, 4.0, 3.0, 0.0, 0.25, -0.5, 0.0, -3.0, 2.0, 0.0),
-    ("zh", "en"): (6.0, 4.0, 3.0, 0.0, 0.25, -0.5, -1.0, 0.0, 0.0, 0.0),
-    ("en", "zh"): (6.0, 4.0, 3.0, 0.0, 0.25, -0.5, 0.0, 0.0, 0.0, 0.0),
+COMMON = ("best", "second", "meaning", "frequency", "unlisted")
+CHANNELS = {
+    "en": (*COMMON, "via", "phrase", "kin"),
+    "zh": (*COMMON, "votes", "idiom", "kin", "characters", "long"),
 }
-TRANSLATED, PAIRED, SINGLE = 1.0, 0.8, 0.4  # weights of translated stems, pairs of characters, characters
+# Learned by learn.py. For each direction: what the description is in, what is looked for.
+WEIGHTS: dict[tuple[Language, Language], tuple[float, ...]] = {
+    ("en", "en"): (7.89, 0.54, 9.86, 0.43, -4.78, 8.98, 0.57, -3.95),
+    ("zh", "en"): (8.72, -0.63, 7.74, 0.51, -5.04, 3.62, 0.71, -1.09),
+    ("en", "zh"): (1.85, -6.96, 5.99, 0.36, -4.06, 0.64, 0.69, 0.0, 0.0, -0.81),
+    ("zh", "zh"): (5.35, -3.27, 8.0, 0.39, -4.42, 0.47, 0.75, -3.96, 1.44, -1.31),
+}
+OFTEN = 1500.0  # times in a million: a Chinese word so common counts half
+VOTERS = 3000  # English words that speak for their Chinese translations
+TRANSLATED, PAIRED, SINGLE = 0.8, 0.25, 0.1  # weights of translated stems, pairs of characters, characters
 EMPTY = set(
     "的了着过是在和与或及等很把被让用从对于中里上下个一种这那有不为以之其所而就也都又还能会可可以由给到来去人们我你他她它什么怎么某"
 )
@@ -75,8 +81,11 @@ class Ranking:
         in_first = np.arange(len(senses)) - np.repeat(self._starts[:-1], counts) < np.repeat(first, counts)
         owner = np.repeat(np.arange(len(counts)), counts)
         self._groups = [_Group.of(owner[part], senses[part]) for part in (in_first, ~in_first)]
-        self._log_frequency = np.log1p(index.array("frequency"))
-        self._phrase = np.array([" " in word or "-" in word for word in index.words], np.float32)
+        self._frequency = index.array("frequency")
+        self._log_frequency = np.log1p(self._frequency)
+        words = index.words
+        self._phrase = np.array([" " in word or "-" in word for word in words[: index.english]], np.float32)
+        self._long = np.array([len(word) > 4 for word in words[index.english :]], np.float32)
         self._idiom = index.array("idiom").astype(np.float32)
 
     @cached_property
@@ -109,39 +118,72 @@ class Ranking:
         """Scores of all words of a language, of all senses, and where the words lie."""
         channels, score_S, words = self.channels(text, language)
         asked: Language = "zh" if is_chinese(text) else "en"
-        weights = WEIGHTS[asked, language]
-        total = np.zeros(words.stop - words.start, np.float32)
-        for channel, weight in zip(channels, weights, strict=True):
-            if weight:
-                total += np.float32(weight) * channel
-        return total, score_S, words
+        return mixed(channels, WEIGHTS[asked, language]), score_S, words
 
     def channels(self, text: str, language: Language) -> tuple[list[np.ndarray], np.ndarray, slice]:
-        """Each channel of CHANNELS for the words of a language."""
-        index = self.index
-        words = slice(0, index.english) if language == "en" else slice(index.english, len(index.words))
-        weighted = self.query(text)
+        """Each channel of CHANNELS for the words of a language; the scores of all senses; where the words lie."""
+        weighted, index = self.query(text), self.index
         score_S = np.zeros(self.sense_count, np.float32)
         for term, weight in weighted.items():
             index.postings.add(term, weight, score_S)
         score_S /= max(sum(w * index.postings.weigh(term) for term, w in weighted.items()), 1e-6)
-        first_W, other_W = (group.best(score_S, len(index.words)) for group in self._groups)
-        best_W = np.maximum(first_W, other_W)
-        via_W = self._pairs[0 if language == "zh" else 1].best(best_W, len(index.words))
-        frequency = self._log_frequency[words]
-        channels = [
-            best_W[words],
-            np.minimum(first_W, other_W)[words],
+        by_source = [group.best(score_S, len(index.words)) for group in self._groups]
+        meaning = self._query_vector(weighted)
+        english = self._english(text, weighted, by_source, meaning)
+        if language == "en":
+            return english, score_S, slice(0, index.english)
+        asked: Language = "zh" if is_chinese(text) else "en"
+        votes = self._votes(mixed(english, WEIGHTS[asked, "en"]))
+        words = slice(index.english, len(index.words))
+        return self._chinese(text, weighted, by_source, meaning, votes), score_S, words
+
+    def _english(
+        self, text: str, weighted: dict[str, float], by_source: list[np.ndarray], meaning: np.ndarray
+    ) -> list[np.ndarray]:
+        words = slice(0, self.index.english)
+        via_W = self._pairs[1].best(np.maximum(*by_source), len(self.index.words))
+        return [
+            *self._common(by_source, meaning, words),
             via_W[words],
-            self._meaning(weighted, words),
+            self._phrase,
+            self._kin(text, weighted, words),
+        ]
+
+    def _chinese(
+        self,
+        text: str,
+        weighted: dict[str, float],
+        by_source: list[np.ndarray],
+        meaning: np.ndarray,
+        votes: np.ndarray,
+    ) -> list[np.ndarray]:
+        words = slice(self.index.english, len(self.index.words))
+        return [
+            *self._common(by_source, meaning, words),
+            votes,
+            self._idiom[words],
+            self._kin(text, weighted, words),
+            self._characters(text),
+            self._long,
+        ]
+
+    def _common(self, by_source: list[np.ndarray], meaning: np.ndarray, words: slice) -> list[np.ndarray]:
+        first_W, other_W = by_source[0][words], by_source[1][words]
+        frequency = self._log_frequency[words]
+        return [
+            np.maximum(first_W, other_W),
+            np.minimum(first_W, other_W),
+            self._meaning(meaning, words),
             frequency,
             (frequency == 0).astype(np.float32),
-            self._phrase[words],
-            self._kin(weighted, words),
-            self._characters(text, words) if language == "zh" else np.zeros_like(frequency),
-            self._idiom[words],
         ]
-        return channels, score_S, words
+
+    def _votes(self, english: np.ndarray) -> np.ndarray:
+        """Of each Chinese word the score of its best translation, above that of the last which counts."""
+        least = -np.partition(-english, VOTERS)[VOTERS] if len(english) > VOTERS else english.min()
+        heard = np.zeros(len(self.index.words), np.float32)
+        heard[: self.index.english] = np.maximum(english - least, 0)
+        return self._pairs[0].best(heard, len(heard))[self.index.english :]
 
     def query(self, text: str) -> dict[str, float]:
         """The terms that a description is looked up by, with their weights."""
@@ -149,7 +191,7 @@ class Ranking:
         for term in terms(text):
             if term[0].isascii():
                 found[term] = 1.0
-            elif term not in EMPTY:
+            elif not EMPTY.intersection((term, *term)):
                 found[term] = max(found.get(term, 0.0), PAIRED if len(term) > 1 else SINGLE)
         for word in _RUN.findall(folded(text)):
             lemma = self.index.forms.get(word)
@@ -157,7 +199,7 @@ class Ranking:
                 found.setdefault(stem(lemma), 1.0)
         for word in self._chinese_words(text):
             for term, weight in self._stems(word):
-                found[term] = max(found.get(term, 0.0), TRANSLATED * weight)
+                found[term] = max(found.get(term, 0.0), weight)
         return found
 
     def _chinese_words(self, text: str) -> list[int]:
@@ -170,12 +212,14 @@ class Ranking:
                     (
                         n
                         for n in range(LONGEST_WORD, 1, -1)
-                        if run[at : at + n] in self.index.number and at + n <= len(run)
+                        if at + n <= len(run)
+                        and run[at : at + n] in self.index.number
+                        and run[at + n - 1] != "的"
                     ),
                     1,
                 )
                 word = run[at : at + length]
-                if word in self.index.number and word not in EMPTY:
+                if word in self.index.number and word not in EMPTY and word[-1] != "的":
                     found.append(self.index.number[word])
                 at += length
         return found
@@ -187,43 +231,93 @@ class Ranking:
         return starts, array("stems_values"), array("stems_weights"), list(self.index.postings.number)
 
     def _stems(self, word: int) -> list[tuple[str, float]]:
+        """What a Chinese word is looked up by in English: all stems count as one term of their mean rarity (Pirkola,
+        "The Effects of Query Structure and Dictionary Setups", SIGIR 1998)."""
         starts, values, weights, names = self._stem_rows
         here = slice(starts[word], starts[word + 1])
-        total = float(weights[here].sum(dtype=np.int64)) or 1.0
-        return [
-            (names[value], weight / total**0.5 / 16)
-            for value, weight in zip(values[here].tolist(), weights[here].tolist(), strict=True)
-        ]
-
-    def _meaning(self, weighted: dict[str, float], words: slice) -> np.ndarray:
-        return np.zeros(words.stop - words.start, np.float32)
-
-    def _kin(self, weighted: dict[str, float], words: slice) -> np.ndarray:
-        """1 for words of the description itself and their kin: whoever describes a word does not say it."""
-        marked = np.zeros(words.stop - words.start, np.float32)
-        for term in weighted:
-            for word in self._by_stem.get(term, ()):
-                if words.start <= word < words.stop:
-                    marked[word - words.start] = weighted[term]
-        return marked
+        share = weights[here].astype(np.float32) / max(float(weights[here].sum(dtype=np.int64)), 1.0)
+        idf = self.index.postings.idf[values[here]]
+        rarity = float(share @ idf)
+        telling = 1 / (1 + self._frequency[word] / OFTEN)
+        gains = (
+            TRANSLATED
+            * telling
+            * np.minimum(share / share.max(initial=1e-6), 1.0)
+            * rarity
+            / np.maximum(idf, 0.5)
+        )
+        return [(names[at], float(gain)) for at, gain in zip(values[here].tolist(), gains, strict=True)]
 
     @cached_property
-    def _by_stem(self) -> dict[str, list[int]]:
-        found: dict[str, list[int]] = {}
-        for at, word in enumerate(self.index.words):
-            if at >= self.index.english:
-                found.setdefault(word, []).append(at)
-            elif " " not in word:
-                found.setdefault(stem(word.lower()), []).append(at)
+    def _vectors(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """English terms [E, D] and words [W, D], float32; None if the index has none."""
+        if not self.index.has("term_vectors"):
+            return None
+        term_scale, word_scale = self.index.array("term_scales"), self.index.array("word_scales")
+        return (
+            self.index.array("term_vectors") * term_scale[:, None],
+            self.index.array("word_vectors") * word_scale[:, None],
+        )
+
+    @cached_property
+    def _rows(self) -> dict[str, int]:
+        """Of each English term its row among the vectors."""
+        english = (term for term in self.index.postings.number if term.isascii())
+        return {term: row for row, term in enumerate(english)}
+
+    def _query_vector(self, weighted: dict[str, float]) -> np.ndarray:
+        """The direction of a description, [D]; zeros where nothing is known."""
+        if self._vectors is None:
+            return np.zeros(1, np.float32)
+        terms_ED = self._vectors[0]
+        known = [(self._rows[term], weight) for term, weight in weighted.items() if term in self._rows]
+        if not known:
+            return np.zeros(terms_ED.shape[1], np.float32)
+        ids, weights = zip(*known, strict=True)
+        summed = np.array(weights, np.float32) @ terms_ED[list(ids)]
+        unit: np.ndarray = summed / (np.linalg.norm(summed) + 1e-6)
+        return unit
+
+    def _meaning(self, vector: np.ndarray, words: slice) -> np.ndarray:
+        """Cosine of the description and each word."""
+        if self._vectors is None:
+            return np.zeros(words.stop - words.start, np.float32)
+        cosine: np.ndarray = self._vectors[1][words] @ vector
+        return cosine
+
+    def _kin(self, text: str, weighted: dict[str, float], words: slice) -> np.ndarray:
+        """1 for words of the description itself and their kin: whoever describes a word does not say it."""
+        marked = np.zeros(words.stop - words.start, np.float32)
+        held = inside(text) if words.start else weighted
+        for term in held:
+            for word in self._by_stem(term):
+                if words.start <= word < words.stop:
+                    marked[word - words.start] = 1
+        return marked
+
+    def _by_stem(self, term: str) -> tuple[int, ...]:
+        """Words of this stem; a Chinese word is its own."""
+        if not term[0].isascii():
+            return (self.index.number[term],) if term in self.index.number else ()
+        return self._of_stem.get(term, ())
+
+    @cached_property
+    def _of_stem(self) -> dict[str, tuple[int, ...]]:
+        found: dict[str, tuple[int, ...]] = {}
+        for at, word in enumerate(self.index.words[: self.index.english]):
+            if word.isalpha():
+                key = stem(word.lower())
+                found[key] = (*found.get(key, ()), at)
         return found
 
-    def _characters(self, text: str, words: slice) -> np.ndarray:
+    def _characters(self, text: str) -> np.ndarray:
         """The share of a Chinese word's characters that stand in the description."""
         rows, lengths = self._char_rows
         here = np.zeros(len(lengths), np.float32)
         for char in set(text) - EMPTY:
             here[rows.get(char, [])] += 1
-        return here / lengths
+        share: np.ndarray = here / lengths
+        return share
 
     @cached_property
     def _char_rows(self) -> tuple[dict[str, np.ndarray], np.ndarray]:
@@ -238,6 +332,14 @@ class Ranking:
     def _why(self, word: int, score_S: np.ndarray) -> int:
         here = self._senses[self._starts[word] : self._starts[word + 1]]
         return int(here[np.argmax(score_S[here])]) if len(here) else -1
+
+
+def mixed(channels: list[np.ndarray], weights: tuple[float, ...]) -> np.ndarray:
+    total = np.zeros(len(channels[0]), np.float32)
+    for channel, weight in zip(channels, weights, strict=True):
+        if weight:
+            total += np.float32(weight) * channel
+    return total
 
 
 @dataclass(frozen=True)

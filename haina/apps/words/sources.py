@@ -28,7 +28,7 @@ _TAG = re.compile(r"<[^>]+>|\{\{.*?\}\}")
 _ASIDE = re.compile(r"\[[^\]]*\]|\([^)]*\)")
 _BOTH_SCRIPTS = re.compile(rf"([{HAN}]+)\|([{HAN}]+)")
 _POINTER = re.compile(
-    r"^(?:\w+ )?(?:variant of|see |see also|CL:|same as|equivalent to|also written|abbr\. (?:for|of|to)|Taiwan pr|also pr)",
+    r"^(?:\w+ )?(?:variant of|see |see also|CL:|same as|equivalent to|also written|abbr\. |Taiwan pr|also pr)",
     re.I,
 )
 RELATED = ("similar", "also", "attribute", "entails", "causes", "mero_part", "mero_substance", "domain_topic")
@@ -79,7 +79,8 @@ def known_words(folder: Path) -> Known:
     for path in _files(folder, "frequency-words/content/2018/*/*_50k.txt"):
         rows = [line.split() for line in path.read_text("utf-8").splitlines()]
         total = sum(int(count) for _, count in rows)
-        known.frequency.update((word, int(count) * 1e6 / total) for word, count in rows)
+        for word, count in rows:  # either list holds some words of the other language
+            known.frequency[word] = max(known.frequency.get(word, 0.0), int(count) * 1e6 / total)
     for path in _files(folder, "hsk/complete.min.json"):
         for entry in json.loads(path.read_bytes()):
             levels = [int(level[1:].rstrip("+")) for level in entry["l"] if level[0] == "n"]

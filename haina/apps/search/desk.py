@@ -1,0 +1,123 @@
+"""Search as a person meets it: folders in, a question in, an answer with its sources out.
+
+Command line and HTTP call these. It knows no terminal.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from haina.apps.search.answer import Answer, answered
+from haina.apps.search.ingest import Change, Progress, add, refresh, remove, watch
+from haina.apps.search.rank import Ranking, counted
+from haina.apps.search.store import Store
+from haina.checkpoint.library import models
+from haina.options.search import SearchOptions
+from haina.wording import say
+
+
+def own_index() -> Path:
+    """Where a person's index lies."""
+    return models().with_name("search.db")
+
+
+def place(file: str) -> Path:
+    return Path(file) if file else own_index()
+
+
+class Search:
+    """An index that answers; any number of threads may ask, one at a time."""
+
+    def __init__(self, file: str = ""):
+        """ValueError: there is no index, or it is none."""
+        self.store = Store(place(file))
+        self._ranking = Ranking(self.store)
+        self._one_at_a_time = threading.Lock()
+
+    def ask(self, text: str, asked: SearchOptions | None = None, before: Sequence[str] = ()) -> Answer:
+        """The answer to a question. before: what was asked before it. ValueError: there is nothing to look for."""
+        asked = asked or SearchOptions()
+        with self._one_at_a_time:
+            question = self._ranking.question(text, before[-1] if before else "")
+            if not question.pairs.names:
+                raise ValueError(
+                    say("no letters or digits in the question; ask in words", "问题里没有文字；请用文字提问")
+                )
+            ranked = self._ranking.find(question, asked.top)
+        return answered(question, ranked)
+
+    def text(self, document: str) -> str:
+        """The text in which a document's citations lie; "" for one that is not in the index."""
+        with self._one_at_a_time:
+            return self.store.text(document)
+
+
+def described(answer: Answer) -> dict[str, Any]:
+    """As JSON: {"answer", "found", "citations": [{"document", "start", "end", "quote"}], "passages": […]}."""
+    return {
+        "answer": answer.answer or say("Not found in the indexed documents.", "已索引的文档中没有找到。"),
+        "found": answer.found,
+        "citations": [
+            {"document": c.document, "start": c.start, "end": c.end, "quote": c.quote}
+            for c in answer.citations
+        ],
+        "passages": [
+            {
+                "document": ranked.passage.document,
+                "start": ranked.passage.start,
+                "end": ranked.passage.end,
+                "text": ranked.passage.text,
+                "score": round(ranked.score, 4),
+            }
+            for ranked in answer.passages
+        ],
+    }
+
+
+def add_folders(folders: list[str], file: str = "", progress: Progress | None = None) -> list[Change]:
+    """Put folders into the index, or bring them up to date; none given: all that are in it."""
+    store = Store(place(file), new=bool(folders))
+    changes = [add(store, folder, progress) for folder in folders] or [refresh(store, progress)]
+    _remember(store)
+    store.close()
+    return changes
+
+
+def remove_folders(folders: list[str], file: str = "") -> int:
+    """Take folders out of the index; how many documents went."""
+    store = Store(place(file))
+    gone = sum(remove(store, folder) for folder in folders)
+    _remember(store)
+    store.close()
+    return gone
+
+
+def watch_folders(file: str, told: Callable[[Change], None]) -> None:
+    """Keep the index up to date until Ctrl-C."""
+    watch(Store(place(file)), told)
+
+
+def _remember(store: Store) -> None:
+    """What Ranking would have to count."""
+    with store.writing():
+        store.remember("characters", json.dumps(asdict(counted(store)), ensure_ascii=False))
+
+
+def contents(file: str = "") -> dict[str, Any]:
+    """What is in the index: folders, documents with their problems, how many passages."""
+    store = Store(place(file))
+    documents = store.documents()
+    found = {
+        "index": str(store.path),
+        "folders": store.folders,
+        "documents": len(documents),
+        "passages": store.size,
+        "problems": [{"document": d.path, "problem": d.problem} for d in documents if d.problem],
+    }
+    store.close()
+    return found
