@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from haina.apps.search.extract import READERS, text_of
 from haina.apps.search.problem import Unreadable
 from haina.apps.search.store import Store
 from haina.wording import say, system_reason
@@ -148,6 +147,8 @@ def _texts(paths: list[str]) -> Iterator[list[tuple[str, str, str, bool]]]:
 
 
 def _text(path: str) -> tuple[str, str, bool]:
+    from haina.apps.search.extract import text_of  # haina[search], which asking does not need
+
     try:
         return text_of(Path(path)), "", False
     except Unreadable as why:
@@ -158,6 +159,8 @@ def _text(path: str) -> tuple[str, str, bool]:
 
 def _look(place: Path, index: Path) -> _Seen:
     """Every file beneath a place that we can read, by its absolute path, but for the index itself."""
+    from haina.apps.search.extract import READERS  # haina[search], too
+
     seen = _Seen()
     if place.is_file():
         _see(os.path.abspath(place), seen)
