@@ -10,7 +10,7 @@ import pytest
 from haina import __version__
 
 HEAVY = ("numpy", "torch", "rich", "sentencepiece", "prompt_toolkit", "pydantic")
-MOST_CPU_S = 0.3  # a third of it for ten verbs more than `run` needs; numpy alone would double it
+MOST_CPU_S = 0.3  # twice what it takes on a quiet machine
 
 
 def haina(*arguments: str, language: str = "en") -> subprocess.CompletedProcess[str]:

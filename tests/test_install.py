@@ -49,3 +49,15 @@ def test_start_up_imports_nothing_heavy() -> None:
     code = "import json, sys, haina.cli.program; print(json.dumps(sorted(sys.modules)))"
     loaded = json.loads(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout)
     assert not set(HEAVY) & set(loaded)
+
+
+def test_what_asks_a_model_needs_no_extra() -> None:
+    """The verbs and the server are imported where only the base is installed."""
+    extras = "torch safetensors matplotlib zstandard datatrove charset_normalizer ftfy lxml opencc pyarrow pypdf yaml"
+    code = (
+        f"import sys; sys.modules |= dict.fromkeys({extras.split()!r})\n"
+        "import haina.serve.app, haina.apps.chat, haina.apps.poem.desk, haina.apps.words.desk, haina.apps.search.desk\n"
+        "import haina.apps.pinyin.method, haina.cli.program"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8")
+    assert done.returncode == 0, done.stderr

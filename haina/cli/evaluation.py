@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,6 +10,7 @@ import typer
 
 from haina.apps.screen import Status, plain
 from haina.cli.app import EMBEDDED, FOLDER, FOLDER_OR_EMBEDDED, app, as_json, named
+from haina.cli.corpus import require
 from haina.flags import Verb, Verbs, with_flags
 from haina.options.evaluation import BitsOptions, BrookEvaluation
 from haina.options.models import ModelOptions
@@ -44,7 +44,7 @@ TEXT = typer.Argument(
 )
 @with_flags
 def evaluate_brook(path: Annotated[Path, FOLDER_OR_EMBEDDED] = EMBEDDED, *, options: BrookEvaluation) -> None:
-    _require()
+    require("zstandard", extra="eval")
     from haina.evaluate.asked import needs
     from haina.evaluate.brook import QUICK, Evaluation, Sizes
     from haina.evaluate.report import table, write
@@ -78,7 +78,7 @@ def evaluate_brook(path: Annotated[Path, FOLDER_OR_EMBEDDED] = EMBEDDED, *, opti
 def evaluate_bits(
     path: Annotated[Path, FOLDER], file: Annotated[Path, TEXT], *, options: BitsOptions
 ) -> None:
-    _require()
+    require("zstandard", extra="eval")
     from haina.data.read import rows
     from haina.evaluate.bits import measure
     from haina.evaluate.report import bits_table
@@ -100,13 +100,3 @@ def _subject(path: Path, options: ModelOptions, status: Status) -> Subject:
     checkpoint = opened(named(path), status.progress)
     model = load_model(checkpoint, options, conversations=AT_ONCE, progress=status.progress)
     return Subject(checkpoint, model.engine, model.context)
-
-
-def _require() -> None:
-    if importlib.util.find_spec("zstandard") is None:
-        raise ValueError(
-            say(
-                "evaluating needs zstandard: pip install 'haina[eval]' (in a clone: '.[eval]')",
-                "评测需要 zstandard：pip install 'haina[eval]'（源码目录中用 '.[eval]'）",
-            )
-        )

@@ -44,9 +44,8 @@ def main() -> None:
         )
         sys.exit(REFUSED)
     if "train" in sys.argv or "_HAINA_COMPLETE" in os.environ:  # many flags, which --help need not know
-        os.environ.setdefault(
-            "OMP_WAIT_POLICY", "PASSIVE"
-        )  # torch's threads wait for each other without a core
+        # torch's threads wait for each other without a core
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         from haina.cli import training, tuning  # noqa: F401
     if not interactive(sys.stdout):
         sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr]

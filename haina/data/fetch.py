@@ -17,8 +17,8 @@ from functools import cache
 from pathlib import Path
 
 from haina.data import recipe as recipes
-from haina.data.recipe import FETCHED, Source
-from haina.options.data import FetchOptions
+from haina.data.recipe import Source
+from haina.options.data import FETCHED, FetchOptions
 from haina.wording import say
 
 OURS = Path(__file__).with_name("sources.toml")

@@ -10,7 +10,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from haina.data.readers import PACKED, format_of
-from haina.data.recipe import FETCHED, Source, Texts
+from haina.data.recipe import Source, Texts
+from haina.options.data import FETCHED
 from haina.wording import say
 
 _PACKED_BY = 4  # a guess of how much text packed files hold

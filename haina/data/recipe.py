@@ -33,7 +33,6 @@ OPEN_LICENCES = (
     "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "ISC", "Unlicense", "PDDL-1.0", "ODC-By-1.0", "GFDL-1.2", "GFDL-1.3",
     "Unicode-3.0", "public domain", "own",
 )  # fmt: skip
-FETCHED = "fetched"  # beside the recipe: the repositories of sources that name one
 _PLAIN_KINDS: Mapping[str, tuple[type, ...]] = {
     "str": (str,),
     "bool": (bool,),

@@ -7,6 +7,8 @@ from typing import Literal
 
 from haina.options.flag import flag
 
+FETCHED = "fetched"  # beside the recipe: the repositories of sources that name one
+
 
 @dataclass(frozen=True)
 class VocabularyOptions:

@@ -176,7 +176,7 @@ def test_a_ladder_asks_before_it_begins(
 def test_the_example_runs(tmp_path: Path) -> None:
     text = tmp_path / "text.txt"
     text.write_text("\n\n".join([*VERSES, *PROSE] * 20), "utf-8")
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, ROOT / "examples" / "pretrain.py", text, tmp_path / "run"]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr

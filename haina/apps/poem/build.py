@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from haina.data.recipe import FETCHED
+from haina.options.data import FETCHED
 from haina.text import hanzi
 from haina.text.characters import HAN
 from haina.text.normalize import simplified

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from haina.apps.words.terms import HAN, is_chinese
+from haina.options.data import FETCHED
 from haina.wording import say
 
 POS = {"n": "n", "v": "v", "a": "a", "s": "a", "r": "r"}
@@ -107,8 +108,6 @@ def _thuocl(path: Path, known: Known) -> None:
 
 
 def _files(folder: Path, pattern: str) -> list[Path]:
-    from haina.data.recipe import FETCHED  # haina[data], which asking does not need
-
     return sorted((folder / FETCHED).glob(pattern)) or sorted(folder.glob(pattern))
 
 
