@@ -20,6 +20,7 @@ from starlette.middleware.cors import CORSMiddleware
 from haina.serve.asgi import App, Message, Receive, Scope, Send, counted, end_stream, header, refuse
 from haina.serve.errors import ApiError
 from haina.serve.logs import about
+from haina.serve.page import OTHERS
 from haina.wording import say
 
 LARGEST_HEADERS_BYTES = 32 << 10
@@ -95,7 +96,7 @@ class Hosts:
 def _opened(scope: Scope) -> bool:
     """By a link, or typed: a page that tells nothing by itself."""
     navigated = header(scope, b"sec-fetch-mode") == "navigate"
-    return navigated and scope["method"] == "GET" and scope["path"] in ("/", "/docs")
+    return navigated and scope["method"] == "GET" and scope["path"] in ("/", *OTHERS)
 
 
 def shared(app: App, origins: Sequence[str]) -> App:

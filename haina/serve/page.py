@@ -33,6 +33,13 @@ from haina.serve.shelf import Shelf
 from haina.wording import say
 
 FOLDER = Path(__file__).with_name("page")
+OTHERS = {
+    "/poem": "poem.html",
+    "/words": "reverse.html",
+    "/input": "input.html",
+    "/search": "search.html",
+    "/docs": "docs.html",
+}
 KINDS = {
     ".html": "text/html; charset=utf-8",
     ".css": "text/css; charset=utf-8",
@@ -170,10 +177,12 @@ def _files(router: APIRouter, files: dict[str, Asset]) -> None:
             return shown
         return Response("Ollama is running", media_type="text/plain", headers={"Vary": "Accept"})
 
-    @router.api_route("/docs", methods=["GET", "HEAD"], include_in_schema=False)
-    async def docs(request: Request) -> Response:
-        """The reference for people."""
-        return send(request, "docs.html")
+    async def other(request: Request) -> Response:
+        """An application, or the reference for people."""
+        return send(request, OTHERS[request.scope["route"].path])
+
+    for path in OTHERS:
+        router.add_api_route(path, other, methods=["GET", "HEAD"], include_in_schema=False)
 
     @router.get("/page/files/{name:path}", include_in_schema=False)
     async def file(request: Request, name: str) -> Response:

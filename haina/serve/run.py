@@ -36,6 +36,7 @@ from haina.serve.keys import Keyed, KeyFile, new_key
 from haina.serve.limits import LARGEST_HEADERS_BYTES, Attended, Hosts, Queue, is_loopback, shared
 from haina.serve.logs import Errors, Log, Logged
 from haina.serve.metrics import Metrics
+from haina.serve.page import OTHERS
 from haina.serve.settings import settled, shown
 from haina.serve.shelf import Shelf, named_folders
 from haina.wording import say
@@ -133,7 +134,7 @@ def guarded(app: App, log: Log, options: ServeOptions) -> App:
 
 def _open(scope: Scope) -> bool:
     """Needs no key: it tells nothing, or is the page itself, which asks for the key."""
-    return scope["path"] in (*HEALTH, "/", "/docs") or scope["path"].startswith("/page/files/")
+    return scope["path"] in (*HEALTH, "/", *OTHERS) or scope["path"].startswith("/page/files/")
 
 
 def _asks(scope: Scope) -> bool:

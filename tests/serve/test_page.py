@@ -88,18 +88,19 @@ def test_the_markup_has_nothing_inline_and_nothing_from_elsewhere() -> None:
 
 
 def test_every_word_is_there_in_both_languages_and_used() -> None:
-    words = re.findall(r'^  (\w+): \["(.+?)", "(.+?)"\],$', (FOLDER / "words.js").read_text(), re.M)
+    everything = "".join(path.read_text() for path in OURS)
+    words = re.findall(r'^  (\w+): \["(.+?)", "(.+?)"\],$', everything, re.M)
     assert len(words) > 80
     for name, en, zh in words:
         assert re.findall(r"\{\d\}", en) == re.findall(r"\{\d\}", zh), name
         assert not re.search("[\u3400-\u9fff]", en) or name in ("other_language", "try_3"), name
-    used = "".join(path.read_text() for path in OURS if path.name != "words.js")
     knobs = re.findall(r"^  (\w+): \[.*\],$", (FOLDER / "settings.js").read_text(), re.M)
     spoken = set(
-        re.findall(r'say\((?:\w+ \? )?"(\w+)"|data-say(?:-\w+)?="(\w+)"|"(\w+_branch|try_\d)"', used)
+        re.findall(r'say\((?:\w+ \? )?"(\w+)"|data-say(?:-\w+)?="(\w+)"|"(\w+_branch|try_\d)"', everything)
     )
     named = {name for names in spoken for name in names if name}
     assert named <= {name for name, _, _ in words}
+    assert len(words) == len({name for name, _, _ in words}), "one name, one meaning"
     assert {f"{knob}_why" for knob in knobs} | set(knobs) <= {name for name, _, _ in words}
 
 

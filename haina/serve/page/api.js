@@ -71,6 +71,9 @@ export const deleteTalks = () => read("page/conversations", { method: "DELETE" }
 export const append = (id, message, leaving = false) =>
   read(`${of(id)}/messages`, { method: "POST", body: message, keepalive: leaving });
 export const exported = async (id, form) => (await send(`${of(id)}/export?form=${form}`)).blob();
+/** What an application answers; refused in words by Refusal. */
+export const asked = (path, body, signal) => read(path, { method: "POST", body, signal });
+export const listed = (path) => read(path);
 export const exportedAll = async () => (await send("page/export")).blob();
 
 /**

@@ -215,7 +215,6 @@ async function load() {
 async function start() {
   head.begin(showAll);
   composer.show(false);
-  api.onKeyWanted((wrong) => ask(say(wrong ? "key_wrong" : "key"), say("key_yes"), { text: "", secret: true }));
   try {
     await load();
   } catch (error) {

@@ -54,14 +54,16 @@ function copyPlainly(text) {
 
 /** Ask the reader; null if they would rather not. With `text` given they may write one. */
 export function ask(words, yes, { text, secret = false } = {}) {
-  const dialog = find("#question");
-  const field = find("#question-text");
-  find("#question-title").textContent = words;
-  find("#question-yes").textContent = yes;
-  field.hidden = text === undefined;
-  field.type = secret ? "password" : "text";
-  field.value = text ?? "";
-  dialog.returnValue = "";
+  const field = make("input", {
+    id: "question-text", type: secret ? "password" : "text", value: text ?? "", hidden: text === undefined, dir: "auto",
+    autocomplete: "off", "aria-labelledby": "question-title" });
+  const dialog = make("dialog", { id: "question", className: "box", "aria-labelledby": "question-title" },
+    make("form", { method: "dialog" },
+      make("p", { id: "question-title", textContent: words }), field,
+      make("p", { className: "choice" },
+        make("button", { value: "", className: "quiet", textContent: say("cancel") }),
+        make("button", { id: "question-yes", value: "yes", textContent: yes }))));
+  document.body.append(dialog);
   dialog.showModal();
   if (!field.hidden) field.select();
   field.onkeydown = (event) => {
@@ -70,7 +72,10 @@ export function ask(words, yes, { text, secret = false } = {}) {
     if (enters(event)) dialog.close("yes");
   };
   return new Promise((settle) => {
-    dialog.onclose = () => settle(dialog.returnValue === "yes" ? field.value : null);
+    dialog.onclose = () => {
+      dialog.remove();
+      settle(dialog.returnValue === "yes" ? field.value : null);
+    };
   });
 }
 

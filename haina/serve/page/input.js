@@ -3,7 +3,20 @@
 
 import { find, make } from "./dom.js";
 import * as head from "./head.js";
-import { say } from "./words.js";
+import { learn, say } from "./words.js";
+
+learn({
+  pinyin_note: ["Type Chinese with the letters of pinyin. Nothing leaves your machine.", "用拼音输入中文，内容不会离开本机。"],
+  pinyin_text: ["What you write", "你写的文字"],
+  pinyin_keys: ["Space or a digit chooses, arrows look further, Enter keeps the letters, Esc drops them. ' parts syllables.", "空格或数字选词，方向键翻看，回车保留字母，Esc 取消；用 ' 分隔音节。"],
+  pinyin_refused: ["These keys were refused.", "这些按键无法识别。"],
+  candidates: ["Candidates", "候选词"],
+  scheme: ["Scheme", "输入方案"],
+  scheme_full: ["Full pinyin", "全拼"],
+  scheme_xiaohe: ["Xiaohe", "小鹤双拼"],
+  scheme_ziranma: ["Ziranma", "自然码"],
+  scheme_microsoft: ["Microsoft", "微软双拼"],
+});
 
 const PAGE = 9;
 const PAUSE_MS = 120;

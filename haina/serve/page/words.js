@@ -7,17 +7,10 @@ const WORDS = {
   conversations: ["Conversations", "对话列表"],
   applications: ["Applications", "应用"],
   chat: ["Chat", "对话"],
+  poem: ["Verse", "诗词"],
+  words: ["Words", "寻词"],
   pinyin: ["Pinyin", "拼音"],
-  pinyin_note: ["Type Chinese with the letters of pinyin. Nothing leaves your machine.", "用拼音输入中文，内容不会离开本机。"],
-  pinyin_text: ["What you write", "你写的文字"],
-  pinyin_keys: ["Space or a digit chooses, arrows look further, Enter keeps the letters, Esc drops them. ' parts syllables.", "空格或数字选词，方向键翻看，回车保留字母，Esc 取消；用 ' 分隔音节。"],
-  pinyin_refused: ["These keys were refused.", "这些按键无法识别。"],
-  candidates: ["Candidates", "候选词"],
-  scheme: ["Scheme", "输入方案"],
-  scheme_full: ["Full pinyin", "全拼"],
-  scheme_xiaohe: ["Xiaohe", "小鹤双拼"],
-  scheme_ziranma: ["Ziranma", "自然码"],
-  scheme_microsoft: ["Microsoft", "微软双拼"],
+  search: ["Search", "检索"],
   thread: ["What was said", "对话内容"],
   model: ["Model", "模型"],
   settings: ["Settings", "设置"],
@@ -131,6 +124,9 @@ const WORDS = {
   try_2: ["What can you do?", "续写：一夜春风吹柳绿"],
   try_3: ["白日依山尽", "白日依山尽"],
 };
+
+/** The words of one page, beside those of all. */
+export const learn = (words) => Object.assign(WORDS, words);
 
 export const language = () => (document.documentElement.lang === "zh" ? "zh" : "en");
 

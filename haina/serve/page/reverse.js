@@ -1,0 +1,3 @@
+import * as head from "./head.js";
+
+head.begin(() => {});
