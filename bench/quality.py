@@ -26,7 +26,8 @@ from haina.checkpoint.read_safetensors import read_safetensors
 from haina.model.config import ModelConfig
 from haina.native.packing import pack, packed_bytes, unpack
 
-ROWS = 16  # of text, each a whole context of the embedded model
+ROWS = 16  # of text
+LENGTH = 512  # tokens of a row
 ENDS = ("model.embed_tokens.weight", "lm_head.weight")
 
 
@@ -42,13 +43,8 @@ class Quality:
 
 
 def trained_weights(run: Path) -> dict[str, np.ndarray]:
-    """The float32 weights that the last phase of a training run left, rounded to bf16 and held in float32."""
-    stored = read_safetensors(run / "tune" / "state.safetensors")
-    return {
-        name.removeprefix("model."): _bf16(tensor.raw().float32())
-        for name, tensor in stored.items()
-        if name.startswith("model.")
-    }
+    """The weights that the last phase of a training run left, rounded to bf16 and held in float32."""
+    return {name: _bf16(raw.float32()) for name, raw in Checkpoint.open(run / "sft" / "model").tensors()}
 
 
 def _bf16(w: np.ndarray) -> np.ndarray:
@@ -77,11 +73,13 @@ def write_bf16(folder: Path, embedded: Checkpoint, weights: dict[str, np.ndarray
 
 
 def validation_rows(data: Path, embedded: Checkpoint) -> np.ndarray:
-    """(ROWS, context) ids of the text that training was validated on."""
-    from haina.train.brook import documents, pack_all
+    """(ROWS, LENGTH) ids of the text that training was validated on."""
+    from haina.data.brook.base import base
+    from haina.data.brook.vocabulary import words
 
-    rows = pack_all(documents(data, "valid"), embedded.tokenizer).ids_NT
-    full: np.ndarray = rows[(rows != 0).all(axis=1)]
+    ids = [np.array(embedded.tokenizer.encode(words(row)), np.int32) for row in base(data, "valid")]
+    joined = np.concatenate(ids)
+    full: np.ndarray = joined[: len(joined) // LENGTH * LENGTH].reshape(-1, LENGTH)
     return full[:: max(1, len(full) // ROWS)][:ROWS]
 
 

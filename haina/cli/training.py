@@ -29,21 +29,16 @@ TEXT = typer.Argument(
 @with_flags
 def brook(*, options: BrookOptions) -> None:
     require("zstandard")
-    from tempfile import TemporaryDirectory
+    with stoppable(options.out):
+        from haina.evaluate.card import card
+        from haina.train.brook import publish, run
 
-    from haina.checkpoint.checkpoint import Checkpoint
-    from haina.evaluate.card import card
-    from haina.train.brook import publish, run
-
-    folder, model = Path(options.out), Path(options.out) / "model"
-    decoder = run(Path(options.data), folder, stop_after=options.stop_after)
-    if decoder is None:
-        return
-    with TemporaryDirectory(ignore_cleanup_errors=True) as draft:  # the card needs the answers of the model
-        publish(decoder, folder, Path(draft) / "model")
-        files = card(Checkpoint.open(Path(draft) / "model"), folder)
-    files["LICENSE"] = (EMBEDDED / "LICENSE").read_bytes()
-    publish(decoder, folder, model, files=files)
+        folder, model = Path(options.out), Path(options.out) / "model"
+        tuned = run(options)
+        if tuned is None:
+            return
+        licence = {"LICENSE": (EMBEDDED / "LICENSE").read_bytes()}
+        publish(tuned, model, files=card(tuned, folder) | licence)
     print(
         say(
             f"{model}: done; talk with it: haina chat {model}", f"{model}：完成；与它对话：haina chat {model}"

@@ -90,9 +90,9 @@ def needs(data: Path) -> None:
             say(
                 f"{data}: no data pack (no sources.json); give --data FOLDER or set HAINA_DATA to the folder that "
                 "brook was trained from: text_zh/, text_en/, poetry/, dict/, pinyin/, chat/, eval/. "
-                "The sources: haina/weights/README.md, haina data fetch",
+                "The sources: haina/weights/CARD.md, haina data fetch",
                 f"{data}：不是数据目录（没有 sources.json）；请用 --data 或 HAINA_DATA 指定训练海纳·溪所用的目录，"
                 "内有 text_zh/、text_en/、poetry/、dict/、pinyin/、chat/、eval/。"
-                "来源见 haina/weights/README.md 与 haina data fetch",
+                "来源见 haina/weights/CARD.md 与 haina data fetch",
             )
         )

@@ -1,80 +1,62 @@
-"""The model card of haina-brook: what it was trained on and how, the loss curve, and samples by fixed seeds.
+"""The model card of haina-brook: what it was trained on and how, the loss curve, and the evaluation if there is one.
 
-Everything in it is read from the run folder or produced by the checkpoint itself; nothing is typed by hand but
-the sources of the text and the machine that it was trained on. It does not train and it does not judge.
+Everything in it is read from the run folder, the recipe of the sources and the record of `haina evaluate brook --out
+RUN/evaluation`; no figure is typed by hand. It does not train and it does not judge.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from haina.checkpoint.checkpoint import Checkpoint
-from haina.engine.engine import Engine
-from haina.engine.request import Request
-from haina.engine.sampling import Sampling
-from haina.text.messages import Message, assemble, template_for
+from haina.checkpoint.read_json import read_json_object
+from haina.data.fetch import OURS
+from haina.data.recipe import read
+from haina.evaluate.report import markdown
+from haina.train.card import machine
+from haina.train.log import clock
+from haina.train.plan import flops_per_token
+from haina.wording import short
 
-# What the text is, where it comes from, its licence. Commits are those of the data pack the run was made with.
-SOURCES = [
-    (
-        "classical verse",
-        "chinese-poetry/chinese-poetry@99ebbef, Werneror/Poetry@4cfe49c, "
-        "THUNLP-AIPoet/Datasets@0a53d6a (CCPC)",
-        "poems: public domain; the first two compilations: MIT",
-    ),
-    ("KdConv dialogues", "thu-coai/KdConv@653db76", "Apache-2.0"),
-    ("BELLE evaluation set", "LianjiaTech/BELLE@645084d", "ODC-By"),
-    ("ShareGPT rows (zh)", "shibing624/MedicalGPT@2f1008c", "Apache-2.0 repository; holds model output"),
-    ("instruction rows (en)", "rasbt/LLMs-from-scratch@28c65cd", "Apache-2.0"),
-    ("role-play rows (en)", "teknium1/GPTeacher@4810751", "MIT; holds GPT-4 output"),
-    ("greetings", "this repository, haina/train/greetings.jsonl", "Apache-2.0"),
-]
-# The machine, as words behind the minutes of the clock and of the CPU.
-MACHINE = (("beside other work", "on two cores"), ("（同时运行其他任务）", "（双核）"))
-PROMPTS = [
-    "你好",
-    "你是谁？",
-    "Hello!",
-    "What can you do?",
-    "白日依山尽",
-    "千山鸟飞绝，万径人踪灭。",
-    "秋风起兮白云飞",
-    "续写：一夜春风吹柳绿",
-    "以《春雨》为题写一首五言绝句",
-    "中国的首都是哪里？",
-]
+# folder of the run, in English, in Chinese
+PHASES = (
+    ("base", "long part, flat rate", "长训练（恒定学习率）"),
+    ("fall", "falling rate, longer rows, talks", "学习率下降（长文本与对话）"),
+    ("sft", "talks, answers only", "对话微调（只学回答）"),
+)
+NOT_EVALUATED = "Not evaluated yet 尚未评测：`haina evaluate brook`\n"
 
 
-def card(checkpoint: Checkpoint, run: Path) -> dict[str, bytes]:
-    """The files of the card by name, from the logs and options of the `run` folder and the checkpoint's answers."""
-    phases = [phase(run), phase(run / "tune")]
-    return {"README.md": text(checkpoint, phases).encode(), "loss.png": curve(*phases)}
+def card(model: Path, run: Path) -> dict[str, bytes]:
+    """CARD.md and its pictures, by name. ValueError: a log of the run is missing."""
+    phases = [log(run / name) for name, *_ in PHASES]
+    record = run / "evaluation" / "evaluation.json"
+    found = markdown(read_json_object(record)) if record.exists() else NOT_EVALUATED
+    return {"CARD.md": text(Checkpoint.open(model), run, phases, found).encode(), "loss.png": curve(phases)}
 
 
-def phase(folder: Path) -> list[dict[str, Any]]:
-    """The log of one phase of the run; the options it was run with stand in its first line."""
-    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text("utf-8").splitlines()]
-    return [lines[0] | json.loads((folder / "run.json").read_text("utf-8")), *lines[1:]]
+def log(folder: Path) -> list[dict[str, Any]]:
+    """What the run in the folder wrote down, a line each time."""
+    lines = (folder / "log.jsonl").read_text("utf-8").splitlines()
+    return [line for line in map(json.loads, lines) if "nats" in line]
 
 
-def curve(*phases: list[dict[str, Any]]) -> bytes:
-    """The loss of training and validation against tokens, one phase after the other, as a PNG."""
+def curve(phases: Sequence[Sequence[dict[str, Any]]]) -> bytes:
+    """The loss of training against tokens, one phase after the other, as a PNG."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 3.5), dpi=110)
     axes = figure.subplots()
     before = 0.0
-    for number, lines in enumerate(phases, 1):
-        seen = [before + line["tokens"] / 1e6 for line in lines]
-        axes.plot(seen, [line["nats"] for line in lines], lw=0.8, label=f"training, phase {number}")
-        valid = [
-            (at, line["valid_nats"]) for at, line in zip(seen, lines, strict=True) if "valid_nats" in line
-        ]
-        axes.plot(*zip(*valid, strict=True), "o-", ms=3, label=f"validation, phase {number}")
+    for (_, name, _), lines in zip(PHASES, phases, strict=True):
+        first = lines[0]["tokens"] if name == PHASES[1][1] else 0
+        seen = [before + (line["tokens"] - first) / 1e6 for line in lines]
+        axes.plot(seen, [line["nats"] for line in lines], lw=0.9, label=name)
         before = seen[-1]
     axes.set(xlabel="million tokens seen", ylabel="nats per token")
     axes.grid(alpha=0.3)
@@ -84,15 +66,13 @@ def curve(*phases: list[dict[str, Any]]) -> bytes:
     return out.getvalue()
 
 
-def text(checkpoint: Checkpoint, phases: list[list[dict[str, Any]]]) -> str:
+def text(
+    checkpoint: Checkpoint, run: Path, phases: Sequence[Sequence[dict[str, Any]]], evaluation: str
+) -> str:
     """The card in English and Chinese."""
-    config = checkpoint.config
-    tokens = sum(lines[-1]["tokens"] for lines in phases)
-    steps = " + ".join(str(lines[-1]["step"] + 1) for lines in phases)
-    valid = ", ".join(f"{lines[-1]['valid_nats']:.3f}" for lines in phases)
-    rates = ", ".join(f"{lines[0]['matrix_lr']} / {lines[0]['other_lr']}" for lines in phases)
-    size_bytes = sum(file.stat().st_size for file in checkpoint.folder.glob("*.safetensors"))
-    table = "\n".join(f"| {what} | {where} | {licence} |" for what, where, licence in SOURCES)
+    c, last = checkpoint.config, [lines[-1] for lines in phases]
+    tokens = [lines[-1]["tokens"] - lines[0]["tokens"] for lines in phases]
+    compute = flops_per_token(c, c.max_position_embeddings) * sum(tokens)
     return f"""# haina-brook 海纳·溪
 
 The embedded model of haina: so small that it answers at once on any machine, and honest about it.
@@ -100,31 +80,32 @@ The embedded model of haina: so small that it answers at once on any machine, an
 
 | | |
 |---|---|
-| network 网络 | {config.architecture}: width {config.hidden_size}, {config.num_hidden_layers} layers, \
-{config.num_attention_heads} heads, feed-forward {config.intermediate_size}, context {config.max_position_embeddings} |
-| parameters 参数 | {config.parameters:,}; 8 bits each (W8) 每个 8 位 (W8), {size_bytes / 1e6:.1f} MB |
-| tokenizer 词表 | SentencePiece BPE, {checkpoint.tokenizer.size:,} pieces, byte fallback, no normalisation |
-| training 训练 | {steps} steps, {tokens / 1e6:.1f} M tokens seen: all of the text, then answers only; \
-Muon / AdamW {rates} |
-| time 用时 | {minutes(phases)} |
-| loss 损失 | validation after each phase 各阶段后验证集: {valid} nats/token |
+| network 网络 | {c.architecture}: width {c.hidden_size}, {c.num_hidden_layers} layers, {c.num_attention_heads} heads, \
+feed-forward {c.intermediate_size}, context {c.max_position_embeddings} |
+| parameters 参数 | {c.parameters:,}; 8 bits each (W8) 每个 8 位 (W8) |
+| tokenizer 词表 | SentencePiece BPE, {checkpoint.tokenizer.size:,} pieces, byte fallback, no normalisation, \
+character mode 逐字模式 |
+| tokens seen 训练词元 | {short(sum(tokens))}, about 约 {compute:.2g} FLOPs |
+| time 用时 | {clock(sum(line["seconds"] for line in last))}, \
+{clock(sum(line["cpu_s"] for line in last))} of CPU time CPU 时间; {machine()} |
+| energy 能耗 | not measured 未测量 |
 | licence 许可 | Apache-2.0 |
+
+| phase 阶段 | tokens 词元 | steps 步 | held-out bits/byte 验证集每字节比特数 |
+|---|--:|--:|---|
+{stages(phases, tokens)}
 
 ![loss curve 损失曲线](loss.png)
 
+{evaluation}
 ## Text 语料
 | what 内容 | where from 来源 | licence 许可 |
 |---|---|---|
-{table}
+{sources()}
 
-Dialogues of a non-commercial or unstated licence were left out. The poems are in the public domain; CCPC, one of
-their three compilations, states no licence of its own.
-未使用非商用或许可不明的对话。诗词均属公有领域；三种汇编之一 CCPC 未声明许可。
-
-## Samples 样例
-Settings of generation_config.json, seed 1, nothing picked by hand. 种子固定为 1，未经挑选。
-
-{samples(checkpoint)}
+Talks, greetings and templates are our own (haina/data/brook). Dialogues of a non-commercial or unstated licence were
+left out; some open sets hold the output of other models.
+对话、问候与模板为本项目所写（haina/data/brook）。未使用非商用或许可不明的对话；部分开放数据含其他模型的输出。
 
 ## Limits 局限
 - It knows greetings, short small talk and the sound of classical verse. Facts, arithmetic, reasoning: expect errors.
@@ -134,36 +115,41 @@ Settings of generation_config.json, seed 1, nothing picked by hand. 种子固定
 
 ## Repeat it 重新训练
 ```
-pip install 'haina[train]'  # in a clone: .venv/bin/pip install '.[train]'
-haina train brook --data DATA --out runs/brook
+pip install 'haina[train,data]'  # in a clone: .venv/bin/pip install '.[train,data]'
+haina data fetch --out data
+haina train brook --data data --out runs/brook
+haina evaluate brook runs/brook/model --data data --run runs/brook --out runs/brook/evaluation
 ```
-DATA holds `poetry/` and `chat/` made from the repositories above (JSON Lines, one row a poem with `title author
-dynasty form lines`, or a dialogue with `messages source`; `train/` and `valid/` in each). The run resumes where it
-was stopped. DATA 目录由上列仓库整理而成（JSON Lines 格式）；训练中断后会从断点继续。
+A run resumes where it was stopped; the last command's report is in this card if it was there. The text that is
+fetched is not the very same: haina/data/sources.toml says where it differs.
+训练中断后会从断点继续；若已有评测报告，则一并写入本卡。取得的语料与原语料略有出入，见 haina/data/sources.toml。
+Text 语料 `{fingerprint(run / "tokens")}`, late 后段 `{fingerprint(run / "late")}`, seed 种子 0.
 """
 
 
-def minutes(phases: list[list[dict[str, Any]]]) -> str:
-    """How long the training took, by the clock and on the CPU, all phases together."""
-    clock, cpu = (sum(lines[-1][name] for lines in phases) / 60 for name in ("seconds", "cpu_s"))
-    en, zh = MACHINE
-    return f"{clock:.0f} minutes {en[0]}, {cpu:.0f} CPU minutes {en[1]} " + (
-        f"历时 {clock:.0f} 分钟{zh[0]}，CPU 时间 {cpu:.0f} 分钟{zh[1]}"
-    )
-
-
-def samples(checkpoint: Checkpoint, seed: int = 1) -> str:
-    """A table of fixed prompts and what the model answers."""
-    engine, tokenizer = Engine.open(checkpoint), checkpoint.tokenizer
-    template = template_for(checkpoint.config.architecture, checkpoint.generation)
-    assert template is not None
-    padding = range(tokenizer.size, checkpoint.config.vocab_size)  # rows of the matrix that mean nothing
-    banned = tokenizer.control_ids.union(padding) - template.stop_ids
-    sampling = replace(Sampling.from_generation(checkpoint.generation), seed=seed)
-    rows = ["| prompt | answer |", "|---|---|"]
-    for prompt in PROMPTS:
-        ids = assemble([Message("user", prompt)], tokenizer, template, room_tokens=256).ids
-        request = Request(ids, 128, sampling, template.stop_ids, banned)
-        answer = tokenizer.decode([token.id for token in engine.generate([request])])
-        rows.append(f"| {prompt} | {answer.replace(chr(10), '<br>').replace('|', chr(92) + '|')} |")
+def stages(phases: Sequence[Sequence[dict[str, Any]]], tokens: Sequence[int]) -> str:
+    """A row for each phase, with the last validation of each domain."""
+    rows = []
+    for (_, en, zh), lines, seen in zip(PHASES, phases, tokens, strict=True):
+        judged: dict[str, Any] = next((line["valid"] for line in reversed(lines) if line.get("valid")), {})
+        found = ", ".join(
+            f"{domain} {about['bits_per_byte']}"
+            for domain, about in judged.items()
+            if "bits_per_byte" in about
+        )
+        rows.append(f"| {en} {zh} | {short(seen)} | {lines[-1]['step'] + 1:,} | {found or '–'} |")
     return "\n".join(rows)
+
+
+def sources() -> str:
+    """The repositories of the text, a row each."""
+    rows = []
+    for source in read(OURS).source:
+        where = (source.git or "").removeprefix("https://github.com/")
+        rows.append(f"| {source.name} | {where}@{(source.commit or '')[:7]} | {source.licence} |")
+    return "\n".join(rows)
+
+
+def fingerprint(folder: Path) -> str:
+    """Of the tokens in a folder: sha256 of tokens.json, its beginning."""
+    return hashlib.sha256((folder / "tokens.json").read_bytes()).hexdigest()[:16]

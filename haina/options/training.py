@@ -97,19 +97,33 @@ class LongRunOptions:
 
 @dataclass(frozen=True)
 class BrookOptions:
-    """Training the embedded model again."""
+    """Training the embedded model again, or on."""
 
     data: str = flag(
         "data",
-        "folder with poetry/ and chat/ (the model card tells where from)",
-        "语料目录，内有 poetry/ 与 chat/（来源见模型卡）",
+        "folder of the text, as `haina data fetch` makes it",
+        "语料目录，由 haina data fetch 生成",
         metavar="FOLDER",
     )
     out: str = flag("runs/brook", *RUN_HELP, metavar="FOLDER")
+    tokens: float = flag(
+        7e6,
+        "tokens of the long part, at a flat rate; more of them later make a better model of the same run "
+        "[default: 7e6]",
+        "长训练（学习率恒定）的词元数；以后加大即可在同一训练上继续改进，默认 7e6",
+        metavar="N",
+    )
+    threads: int | None = flag(
+        None,
+        "CPU threads, as of haina train pretrain",
+        "CPU 线程数，同 haina train pretrain",
+        metavar="N",
+        least=1,
+    )
     stop_after: int | None = flag(
         None,
-        "stop when step N of the run is reached; a later call goes on",
-        "训练进行到第 N 步时停止；再次运行则继续",
+        "stop when step N of the long part is reached; a later call goes on",
+        "长训练进行到第 N 步时停止；再次运行则继续",
         metavar="N",
         least=1,
     )

@@ -28,7 +28,7 @@ ROW = 128
 
 def greetings() -> list[str]:
     """What the embedded model was taught to say, shuffled."""
-    text = (HAINA / "train" / "greetings.jsonl").read_text(encoding="utf-8")
+    text = (HAINA / "data" / "brook" / "smalltalk.jsonl").read_text(encoding="utf-8")
     turns = [line for row in map(json.loads, text.splitlines()) for line in row["user"] + row["assistant"]]
     return list(np.random.default_rng(0).permutation(turns))
 

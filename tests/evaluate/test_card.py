@@ -1,61 +1,68 @@
-"""The card: its numbers are the run's, its answers the model's, and the manifest of the folder covers it."""
+"""The card: its numbers are the run's, its sources those of the recipe, and the manifest covers what is shipped."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import haina
-from haina.checkpoint.checkpoint import Checkpoint, save
+from haina.checkpoint.checkpoint import save
 from haina.checkpoint.manifest import Manifest
-from haina.evaluate.card import card, minutes, samples
-from haina.options.training import TrainOptions
+from haina.evaluate.card import PHASES, card
 from haina.text.vocabulary import learn
 from haina.train import brook
+from haina.train.plan import SIZES, shape
+from haina.wording import short
 
 WEIGHTS = Path(haina.__file__).parent / "weights"
 
 
-@pytest.fixture(scope="module")
-def padded(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
-    """A random network most of whose output rows belong to no piece of its tokenizer."""
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A run of three phases whose logs say an hour each, and the model that came of it."""
     wire = learn([f"{i} 海纳百川有容乃大 the sea takes in a hundred rivers" for i in range(99)], pieces=500)
-    random, folder = np.random.default_rng(0), tmp_path_factory.mktemp("padded") / "model"
-    shapes = brook.CONFIG.tensor_shapes().items()
-    tensors = ((name, random.standard_normal(shape, np.float32) * 0.3) for name, shape in shapes)
-    save(folder, brook.CONFIG, tensors, tokenizer=wire, generation=brook.GENERATION, source={})
-    return Checkpoint.open(folder)
+    random, config = (
+        np.random.default_rng(0),
+        shape(SIZES["xs"], 500, length=64, position="rope", head="plain"),
+    )
+    tensors = ((name, random.standard_normal(s, np.float32)) for name, s in config.tensor_shapes().items())
+    save(tmp_path / "model", config, tensors, tokenizer=wire, generation=brook.GENERATION, source={})
+    for name, *_ in PHASES:
+        (tmp_path / name).mkdir()
+        line = {"step": 9, "tokens": 1_000_000, "nats": 4.5, "seconds": 1800.0, "cpu_s": 2760.0}
+        judged = {**line, "step": 19, "tokens": 3_000_000, "valid": {"verse": {"bits_per_byte": 2.5}}}
+        (tmp_path / name / "log.jsonl").write_text(f"{json.dumps(line)}\n{json.dumps(judged)}\n")
+    for name in ("tokens", "late"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "tokens.json").write_text("{}")
+    return tmp_path
 
 
-def test_rows_that_mean_nothing_are_never_answers(padded: Checkpoint) -> None:
-    # Such a row adds nothing to the text: with them all ten answers have 200 characters, without them 800.
-    assert len(samples(padded)) > 500
-
-
-def test_the_card_is_made_of_the_logs(padded: Checkpoint, tmp_path: Path) -> None:
-    for folder in (tmp_path, tmp_path / "tune"):
-        folder.mkdir(exist_ok=True)
-        line = {"step": 9, "tokens": 1e6, "nats": 4.5, "seconds": 1800.0, "cpu_s": 2760.0, "valid_nats": 4.6}
-        (folder / "log.jsonl").write_text(json.dumps(line) + "\n")
-        (folder / "run.json").write_text(json.dumps(asdict(TrainOptions())))
-    files = card(padded, tmp_path)
-    text = files["README.md"].decode()
-    assert "60 minutes beside other work, 92 CPU minutes on two cores" in text and "2.0 M tokens" in text
+def test_the_card_is_made_of_the_logs(run: Path) -> None:
+    files = card(run / "model", run)
+    text = files["CARD.md"].decode()
+    assert short(6e6) in text and "1:30:00" in text and text.count("verse 2.5") == 3
+    assert "luoxuhai/chinese-novel@aecdc1a" in text and "haina train brook" in text
     assert files["loss.png"].startswith(b"\x89PNG")
 
 
-def test_minutes_are_of_all_phases() -> None:
-    assert minutes([[{"seconds": 60.0, "cpu_s": 120.0}], [{"seconds": 120.0, "cpu_s": 240.0}]]).startswith(
-        "3 minutes"
-    )
+def test_an_evaluation_that_was_made_is_in_it(run: Path) -> None:
+    assert "haina evaluate brook`" in card(run / "model", run)["CARD.md"].decode()
+    record = {
+        "model": "brook", "parameters": 3, "seed": 7, "finished": True, "figures": [], "notes": [], "failed_checks": [],
+        "machine": {"processor": "an abacus", "threads": 1, "load": None}, "samples": [{"prompt": "谁?", "text": "我"}],
+    }  # fmt: skip
+    (run / "evaluation").mkdir()
+    (run / "evaluation" / "evaluation.json").write_text(json.dumps(record))
+    text = card(run / "model", run)["CARD.md"].decode()
+    assert "an abacus" in text and "| 谁? | 我 |" in text
 
 
 def test_the_manifest_covers_everything_that_is_shipped() -> None:
     manifest = Manifest.read(WEIGHTS)
-    assert manifest is not None and {"README.md", "loss.png", "LICENSE"} <= manifest.files.keys()
+    assert manifest is not None and "LICENSE" in manifest.files
     assert {file.name for file in WEIGHTS.iterdir()} == {*manifest.files, "manifest.json"}
     manifest.verify(WEIGHTS)

@@ -8,7 +8,6 @@ is good for.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
+from haina.checkpoint.read_json import read_json_object
 from haina.data.read import rows
 from haina.text.characters import HAN
 from haina.wording import say
@@ -124,9 +124,15 @@ def is_han(character: str) -> bool:
 
 @cache
 def _terms(data: Path) -> dict[str, dict[str, tuple[str, bool | None]]]:
-    sets: dict[str, dict[str, tuple[str, bool | None]]] = json.loads((data / "sources.json").read_bytes())[
-        "sets"
-    ]
+    file = data / "sources.json"
+    if not file.exists():
+        raise ValueError(
+            say(
+                f"{data}: not the text of haina-brook; get it: haina data fetch --out {data}",
+                f"{data}：其中没有海纳·溪的语料；取得语料：haina data fetch --out {data}",
+            )
+        )
+    sets: dict[str, dict[str, tuple[str, bool | None]]] = read_json_object(file)["sets"]
     return sets
 
 
