@@ -18,23 +18,24 @@ from haina.checkpoint.read_json import read_json_object
 from haina.data.fetch import OURS
 from haina.data.recipe import read
 from haina.evaluate.report import markdown
+from haina.train.brook import branch
 from haina.train.card import machine
 from haina.train.log import clock
 from haina.train.plan import flops_per_token
 from haina.wording import short
 
-# folder of the run, in English, in Chinese
 PHASES = (
-    ("base", "long part, flat rate", "长训练（恒定学习率）"),
-    ("fall", "falling rate, longer rows, talks", "学习率下降（长文本与对话）"),
-    ("sft", "talks, answers only", "对话微调（只学回答）"),
+    ("long part, flat rate", "长训练（恒定学习率）"),
+    ("falling rate, longer rows, talks", "学习率下降（长文本与对话）"),
+    ("talks, answers only", "对话微调（只学回答）"),
 )
 NOT_EVALUATED = "Not evaluated yet 尚未评测：`haina evaluate brook`\n"
 
 
 def card(model: Path, run: Path) -> dict[str, bytes]:
     """CARD.md and its pictures, by name. ValueError: a log of the run is missing."""
-    phases = [log(run / name) for name, *_ in PHASES]
+    place = branch(run)
+    phases = [log(run / "base"), log(place / "fall"), log(place / "sft")]
     record = run / "evaluation" / "evaluation.json"
     found = markdown(read_json_object(record)) if record.exists() else NOT_EVALUATED
     return {"CARD.md": text(Checkpoint.open(model), run, phases, found).encode(), "loss.png": curve(phases)}
@@ -53,9 +54,8 @@ def curve(phases: Sequence[Sequence[dict[str, Any]]]) -> bytes:
     figure = Figure(figsize=(7, 3.5), dpi=110)
     axes = figure.subplots()
     before = 0.0
-    for (_, name, _), lines in zip(PHASES, phases, strict=True):
-        first = lines[0]["tokens"] if name == PHASES[1][1] else 0
-        seen = [before + (line["tokens"] - first) / 1e6 for line in lines]
+    for (name, _), lines in zip(PHASES, phases, strict=True):
+        seen = [before + (line["tokens"] - lines[0]["tokens"]) / 1e6 for line in lines]
         axes.plot(seen, [line["nats"] for line in lines], lw=0.9, label=name)
         before = seen[-1]
     axes.set(xlabel="million tokens seen", ylabel="nats per token")
@@ -130,7 +130,7 @@ Text 语料 `{fingerprint(run / "tokens")}`, late 后段 `{fingerprint(run / "la
 def stages(phases: Sequence[Sequence[dict[str, Any]]], tokens: Sequence[int]) -> str:
     """A row for each phase, with the last validation of each domain."""
     rows = []
-    for (_, en, zh), lines, seen in zip(PHASES, phases, tokens, strict=True):
+    for (en, zh), lines, seen in zip(PHASES, phases, tokens, strict=True):
         judged: dict[str, Any] = next((line["valid"] for line in reversed(lines) if line.get("valid")), {})
         found = ", ".join(
             f"{domain} {about['bits_per_byte']}"

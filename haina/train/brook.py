@@ -3,11 +3,12 @@
 Each stage is an ordinary run in a folder of its own, resumed where it was stopped and not done again:
     tokenizer.model   data/brook/vocabulary.py
     tokens/  base/    prose, verse, dictionaries, dialogues (data/brook/base.py) at a flat rate: it can go on for ever
-    late/    fall/    a branch whose rate falls to nothing, in longer rows: talks, and a choice of that text
-    talks/   sft/     talks again, of which only the answers are learnt
+    branch-N/         what is made of base/ after N steps:
+      fall/           late/ in longer rows at a falling rate: talks, and a choice of that text
+      sft/            talks/ again, of which only the answers are learnt
     model/            the weights in W8
-So the same command with more `--tokens` makes a better model of the same run. It does not know how a step is made
-(train/loop.py), what is said in a talk (data/brook/talks.py) nor what the card says (evaluate/card.py).
+So the same command with more `--tokens` goes on with base/ and makes a better model of it. It does not know how a
+step is made (train/loop.py), what is said in a talk (data/brook/talks.py) nor what the card says (evaluate/card.py).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 
 from haina.checkpoint.checkpoint import Checkpoint, save
 from haina.checkpoint.new_folder import new_folder
+from haina.checkpoint.read_json import read_json_object
 from haina.data.brook.base import base
 from haina.data.brook.late import late
 from haina.data.brook.sources import Row
@@ -68,26 +70,52 @@ def run(asked: BrookOptions) -> Path | None:
     file = folder / "tokenizer.model"
     if not file.exists():
         file.write_bytes(vocabulary(data))
-    config = shape(SIZES[SIZE], Tokenizer.open(file).size, length=LENGTH, position="rope", head="plain")
-    parameters = config.parameters
     tokens = encoded(folder / "tokens", file, lambda: base(data, "train"), "brook base 1")
-    flat = PretrainOptions(
-        tokenizer=str(file), size=SIZE, out=str(folder / "base"), tokens=asked.tokens, batch=BATCH,
-        schedule="constant", threads=asked.threads, stop_after=asked.stop_after, valid_every=50, save_every=10,
-    )  # fmt: skip
-    if not pretrained(tokens, flat):
+    long_part = pretrain.prepare(tokens, flat(asked, folder))
+    if not trained(long_part):
         return None
+    place, parameters = branch(folder), parameters_of(file)
     choice = encoded(folder / "late", file, lambda: late(data, "train", parameters), "brook late 1")
-    fall = PretrainOptions(
-        out=str(folder / "fall"), from_=str(folder / "base"), length=LENGTH, threads=asked.threads,
-        tokens=max(LEAST_FALL, FALL * asked.tokens), valid_every=25, save_every=10,
-    )  # fmt: skip
-    model = pretrained(choice, fall)
-    if not model:
+    fallen = trained(pretrain.prepare(choice, falling(asked, folder, place)))
+    if not fallen:
         return None
     said = dialogues(folder / "talks", (filled(row, parameters) for row in talks(data, "train")))
-    answers = SftOptions(out=str(folder / "sft"), epochs=EPOCHS, threads=asked.threads)
-    return tune.run(sft.prepare(model, said, answers))
+    return tune.run(sft.prepare(fallen, said, answering(asked, place)))
+
+
+def branch(folder: Path) -> Path:
+    """Where what comes of the long part as it now stands is made."""
+    return folder / f"branch-{read_json_object(folder / 'base' / 'run.json')['steps']:06}"
+
+
+def parameters_of(tokenizer: Path) -> int:
+    """Of the network with this vocabulary."""
+    size = Tokenizer.open(tokenizer).size
+    return shape(SIZES[SIZE], size, length=LENGTH, position="rope", head="plain").parameters
+
+
+def flat(asked: BrookOptions, folder: Path) -> PretrainOptions:
+    """The long part: one rate, to which no end is known."""
+    return PretrainOptions(
+        tokenizer=str(folder / "tokenizer.model"), size=SIZE, out=str(folder / "base"), tokens=asked.tokens,
+        batch=BATCH, schedule="constant", threads=asked.threads, stop_after=asked.stop_after, valid_every=50,
+        save_every=10,
+    )  # fmt: skip
+
+
+def falling(asked: BrookOptions, folder: Path, place: Path) -> PretrainOptions:
+    """The branch: rates that fall to nothing, longer rows."""
+    return PretrainOptions(
+        from_=str(folder / "base"), out=str(place / "fall"), tokens=max(LEAST_FALL, FALL * asked.tokens),
+        length=LENGTH, threads=asked.threads, valid_every=100, save_every=10,
+    )  # fmt: skip
+
+
+def answering(asked: BrookOptions, place: Path) -> SftOptions:
+    """Talks, of which only the answers are learnt."""
+    return SftOptions(
+        out=str(place / "sft"), epochs=EPOCHS, batch=BATCH, valid=0.003, valid_every=25, threads=asked.threads
+    )
 
 
 def encoded(place: Path, tokenizer: Path, rows: Callable[[], Iterable[Row]], name: str) -> Path:
@@ -98,9 +126,8 @@ def encoded(place: Path, tokenizer: Path, rows: Callable[[], Iterable[Row]], nam
     return place
 
 
-def pretrained(tokens: Path, asked: PretrainOptions) -> Path | None:
+def trained(job: pretrain.Pretraining) -> Path | None:
     """The model of a run; None: it was stopped before its end."""
-    job = pretrain.prepare(tokens, asked)
     print(job.plan.text(), flush=True)
     return pretrain.run(job)
 

@@ -11,7 +11,7 @@ import pytest
 import haina
 from haina.checkpoint.checkpoint import save
 from haina.checkpoint.manifest import Manifest
-from haina.evaluate.card import PHASES, card
+from haina.evaluate.card import card
 from haina.text.vocabulary import learn
 from haina.train import brook
 from haina.train.plan import SIZES, shape
@@ -30,11 +30,12 @@ def run(tmp_path: Path) -> Path:
     )
     tensors = ((name, random.standard_normal(s, np.float32)) for name, s in config.tensor_shapes().items())
     save(tmp_path / "model", config, tensors, tokenizer=wire, generation=brook.GENERATION, source={})
-    for name, *_ in PHASES:
-        (tmp_path / name).mkdir()
+    for name in ("base", "branch-000020/fall", "branch-000020/sft"):
+        (tmp_path / name).mkdir(parents=True)
         line = {"step": 9, "tokens": 1_000_000, "nats": 4.5, "seconds": 1800.0, "cpu_s": 2760.0}
         judged = {**line, "step": 19, "tokens": 3_000_000, "valid": {"verse": {"bits_per_byte": 2.5}}}
         (tmp_path / name / "log.jsonl").write_text(f"{json.dumps(line)}\n{json.dumps(judged)}\n")
+    (tmp_path / "base" / "run.json").write_text('{"steps": 20}')
     for name in ("tokens", "late"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "tokens.json").write_text("{}")

@@ -35,11 +35,14 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_its_stages_go_on_where_they_were_stopped_and_give_a_model(small: None, tmp_path: Path) -> None:
     asked = BrookOptions(data="nowhere", out=str(tmp_path), tokens=4096, threads=1)
     assert brook.run(replace(asked, stop_after=2)) is None
-    assert not (tmp_path / "fall").exists()
+    assert not list(tmp_path.glob("branch-*"))
     model = brook.run(asked)
     assert model is not None
-    steps = [json.loads((tmp_path / name / "run.json").read_text())["steps"] for name in ("base", "fall")]
-    assert steps == [4, 2]
+    more = brook.run(replace(asked, tokens=6144))
+    assert more is not None and more.parts[-3] == "branch-000006"
+    runs = ("base", "branch-000004/fall", "branch-000006/fall")
+    steps = [json.loads((tmp_path / name / "run.json").read_text())["steps"] for name in runs]
+    assert steps == [6, 2, 2]
     brook.publish(model, tmp_path / "model", files={"CARD.md": b"# brook"})
     opened, tuned = Checkpoint.open(tmp_path / "model"), Checkpoint.open(model)
     assert opened.manifest is not None and "CARD.md" in opened.manifest.files
