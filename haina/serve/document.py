@@ -164,6 +164,20 @@ POEM = {
     "copied": [str],
 }
 
+FOUND = {
+    "word": str,
+    "score": float,
+    "why": str,
+    "pos?": [("noun", "verb", "adjective", "adverb")],
+    "pinyin?": str,
+    "frequency?": float,
+    "strokes?": int,
+    "hsk?": int,
+    "examples?": [str],
+    "source?": str,
+    "licence?": str,
+    "cluster?": int,
+}
 CITATION = {"document": str, "start": int, "end": int, "quote": str}
 PASSAGE = {"document": str, "start": int, "end": int, "text": str, "score": float}
 ANSWERS: dict[str, Any] = {  # of a path, or of one of its methods
@@ -175,9 +189,24 @@ ANSWERS: dict[str, Any] = {  # of a path, or of one of its methods
     "/v1/responses": RESPONSE,
     "/tokenize": {"tokens": [int], "count": int, "max_model_len": int},
     "/detokenize": {"content": str, "prompt": str},
+    "/v1/input": {"candidates": [{"text": str, "score": float, "keys": int}]},
+    "get /v1/input/words": {"words": [{"text": str, "reading": str, "times": int}]},
+    "post /v1/input/words": {"learnt": int},
+    "delete /v1/input/words": {"forgotten": int},
     "/v1/poems": {"poems": [POEM]},
     "/v1/poems/forms": {"shi": [str], "tunes": [{"names": [str], "forms": int, "sections": str}]},
-    "/v1/search": {"answer": str, "found": bool, "citations": [CITATION], "passages": [PASSAGE]},
+    "/v1/words": {"results": [FOUND]},
+    "post /v1/search": {"answer": str, "found": bool, "citations": [CITATION], "passages": [PASSAGE]},
+    "get /v1/search": {"folders": [str], "documents": int, "passages": int, "unreadable": int},
+    "/v1/search/document": {
+        "document": str,
+        "start": int,
+        "end": int,
+        "before": str,
+        "text": str,
+        "after": str,
+        "length": int,
+    },
     "/v1/messages": MESSAGE,
     "/v1/messages/count_tokens": {"input_tokens": int},
     "/api/chat": {**OLLAMA, **TIMES, "message": OLLAMA_SAID},
@@ -196,6 +225,7 @@ ANSWERS: dict[str, Any] = {  # of a path, or of one of its methods
     },
     "/api/pull": STATUS,
     "/page/models": {"version": str, "models": [str], "unsaved": (str, None)},
+    "/page/card": {"name": str, "card": str},
     "/page/model": {"name": str, "context": int, "chat": bool, "defaults": dict},
     "get /page/conversations": [HEAD],
     "post /page/conversations": CONVERSATION,
@@ -212,6 +242,7 @@ STREAMED = {
     "/v1/completions": "text/event-stream",
     "/v1/responses": "text/event-stream",
     "/v1/messages": "text/event-stream",
+    "post /v1/search": "text/event-stream",
     "/api/chat": "application/x-ndjson",
     "/api/generate": "application/x-ndjson",
     "/api/pull": "application/x-ndjson",
@@ -237,7 +268,10 @@ def examples(model: str) -> dict[str, dict[str, Any]]:
         "/v1/responses": {"model": model, "input": "你好", "max_output_tokens": 32},
         "/tokenize": {"model": model, "content": "海纳百川"},
         "/detokenize": {"model": model, "tokens": [1028]},
+        "/v1/input": {"model": model, "keys": "nihaoshijie", "context": "", "top": 5},
+        "/v1/input/words": {"words": ["海纳百川"]},
         "/v1/poems": {"model": model, "theme": "秋江", "seed": 1},
+        "/v1/words": {"description": "下雨时撑在头上的东西", "top": 5, "details": True},
         "/v1/search": {"question": "海纳由几位开发者写成？"},
         "/v1/messages": {"model": model, "messages": _HELLO, "max_tokens": 32},
         "/v1/messages/count_tokens": {"model": model, "messages": _HELLO},
@@ -305,8 +339,8 @@ def _complete(operation: dict[str, Any], method: str, path: str, model: str) -> 
     responses["503"] = {"description": "not now; Retry-After says when", "content": _error(path)}
     if shape is not None:
         content: dict[str, Any] = {"application/json": {"schema": schema_of(shape)}}
-        if path in STREAMED:
-            content[STREAMED[path]] = {"schema": schema_of(PARTS[STREAMED[path]])}
+        if kind := STREAMED.get(f"{method} {path}", STREAMED.get(path)):
+            content[kind] = {"schema": schema_of(PARTS[kind])}
         responses["200"] = {"description": "the answer", "content": content}
     operation["responses"] = responses
     body = operation.get("requestBody")

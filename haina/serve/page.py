@@ -38,6 +38,7 @@ OTHERS = {
     "/words": "reverse.html",
     "/input": "input.html",
     "/search": "search.html",
+    "/about": "about.html",
     "/docs": "docs.html",
 }
 KINDS = {
@@ -60,6 +61,7 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
+LONGEST_CARD_BYTES = 1 << 18
 PRIVATE = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
@@ -207,6 +209,23 @@ def _models(router: APIRouter, shelf: Shelf, history: History) -> None:
                     "chat": served.model.template is not None,
                     "defaults": _defaults(served.model.checkpoint),
                 }
+
+    @router.get("/page/card", tags=["page"])
+    async def card(name: str | None = None) -> dict[str, Any]:
+        """What a model's folder says of it, as Markdown; empty: nothing. The model is loaded if need be."""
+        with told():
+            async with shelf.lend(name) as served:
+                return {"name": served.name, "card": _card(served.model.checkpoint.folder)}
+
+
+def _card(folder: Path) -> str:
+    """CARD.md or README.md, without the fields that the hub puts before the text."""
+    file = next((folder / name for name in ("CARD.md", "README.md") if (folder / name).is_file()), None)
+    if file is None:
+        return ""
+    with file.open("rb") as opened:
+        text = opened.read(LONGEST_CARD_BYTES).decode("utf-8", "replace")
+    return re.sub(r"\A---\n.*?\n---\n", "", text, flags=re.S)
 
 
 def _defaults(checkpoint: Checkpoint) -> dict[str, float]:

@@ -17,6 +17,7 @@ TAGS = {
     "ollama": ("Ollama API", "Ollama 接口"),
     "tokens": ("Tokens", "词元"),
     "poems": ("Classical verse", "诗词"),
+    "words": ("Reverse dictionary", "寻词"),
     "input": ("Pinyin input", "拼音输入"),
     "search": ("Search", "搜索"),
     "page": ("Conversations of the page", "网页对话"),
@@ -41,14 +42,27 @@ SUMMARIES = {  # of a path, or of one of its methods
     ),
     "/tokenize": ("Turn a text or a conversation into token ids.", "把文本或对话转为词元编号。"),
     "/detokenize": ("Turn token ids into text.", "把词元编号转回文本。"),
+    "/v1/input": (
+        "Texts for typed pinyin behind what stands before the cursor; without keys, words that may follow.",
+        "拼音转汉字，参考光标前的文字；没有按键时预测下文。",
+    ),
+    "get /v1/input/words": ("List the words that you taught.", "列出你教过的词。"),
+    "post /v1/input/words": ("Learn words; nobody else's key sees them.", "学习新词；其他密钥看不到。"),
+    "delete /v1/input/words": ("Forget all words that you taught.", "忘掉你教过的全部词。"),
     "/v1/poems": (
         "Write classical verse in a form, with its tones and rhymes.",
         "写诗填词：格律必合，附平仄与韵脚。",
     ),
     "/v1/poems/forms": ("List every form: those of 诗, and all tunes.", "列出全部体裁：诗体与词牌。"),
-    "/v1/search": (
+    "/v1/words": ("Find the word for a description, in either language.", "按描述找词，可跨语言。"),
+    "post /v1/search": (
         "Answer a question by quoting the documents of the server's index.",
         "引用服务器索引中的文档原文来回答问题。",
+    ),
+    "get /v1/search": ("Show how much the index holds.", "查看索引的规模。"),
+    "/v1/search/document": (
+        "Read a stretch of a document with what stands around it.",
+        "读取文档的一段及其上下文。",
     ),
     "/v1/messages": _CHAT,
     "/v1/messages/count_tokens": ("Count the tokens of a conversation.", "计算一段对话的词元数。"),
@@ -75,6 +89,10 @@ SUMMARIES = {  # of a path, or of one of its methods
     "/api/copy": _REFUSED,
     "/api/delete": _REFUSED,
     "/page/models": ("List the models; the first is the default.", "列出模型，第一个为默认。"),
+    "/page/card": (
+        "Show the card in a model's folder, as Markdown; loads the model if need be.",
+        "查看模型目录中的模型卡（Markdown）；必要时先载入模型。",
+    ),
     "/page/model": (
         "Show a model's context and default settings; loads it if need be.",
         "查看模型的上下文长度与默认设置；必要时先载入。",

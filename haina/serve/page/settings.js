@@ -39,6 +39,7 @@ export function begin({ change, opened }) {
 /** Put a conversation's settings into the panel; `model` tells what holds where nothing is set. */
 export function show(settings, model) {
   panel.querySelector("textarea").value = settings.system ?? "";
+  find("#about").href = `about#${encodeURIComponent(model.name)}`;
   truncation.checked = settings.truncation === "auto";
   find("#knobs").replaceChildren(...Object.keys(KNOBS).map((name) => knob(name, settings[name], model.defaults[name])));
 }

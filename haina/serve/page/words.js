@@ -11,6 +11,7 @@ const WORDS = {
   words: ["Words", "寻词"],
   pinyin: ["Pinyin", "拼音"],
   search: ["Search", "检索"],
+  about: ["About the model", "关于模型"],
   thread: ["What was said", "对话内容"],
   model: ["Model", "模型"],
   settings: ["Settings", "设置"],
