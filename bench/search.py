@@ -36,6 +36,7 @@ TOP, READ = 20, 5
 RIGHT = {"cmrc2018_dev": 0.957, "DRCD_test": 0.913}
 SENTENCE = {"cmrc2018_dev": 0.75, "DRCD_test": 0.82}
 ADDED = 100
+BATCH = 8000
 
 
 @dataclass(frozen=True)
@@ -65,10 +66,10 @@ def questions(data: Path, name: str, every: int) -> list[Asked]:
 
 
 def filled(store: Store, texts: Sequence[tuple[str, str]]) -> None:
-    """Documents into an index, 1,000 at a time, and what is counted about them."""
-    for at in range(0, len(texts), 1000):
+    """Documents into an index, many at a time as ingest.py does, and what is counted about them."""
+    for at in range(0, len(texts), BATCH):
         with store.writing():
-            for name, text in texts[at : at + 1000]:
+            for name, text in texts[at : at + BATCH]:
                 store.put(name, "", text)
     with store.writing():
         store.remember("characters", json.dumps(asdict(counted(store))))
@@ -162,8 +163,8 @@ def quality(store: Store, data: Path, every: int) -> Section:
 
 
 def languages(data: Path, every: int) -> Section:
-    """XQuAD: a question in one language, its paragraph in the other; only shared names and numbers help."""
-    rows = []
+    """XQuAD: a question in one language, its paragraph in the other, found by a dictionary."""
+    rows, goals = [], []
     for asks, holds in (("en", "en"), ("zh", "zh"), ("en", "zh"), ("zh", "en")):
         with tempfile.TemporaryDirectory() as folder:
             store = Store(Path(folder) / "x.db", new=True)
@@ -175,8 +176,10 @@ def languages(data: Path, every: int) -> Section:
                 documents = list(dict.fromkeys(one.passage.document.split("/")[1] for one in found))
                 places.append(documents.index(number) if number in documents else TOP)
             store.close()
-        rows.append([f"{asks} → {holds}", *(f"{np.mean(np.array(places) < n):.3f}" for n in (1, 5, 10))])
-    return Section("Languages (240 paragraphs)", "", ["", "R@1", "R@5", "R@10"], rows)
+        shares = [float(np.mean(np.array(places) < n)) for n in (1, 5, 10)]
+        rows.append([f"{asks} → {holds}", *(f"{share:.3f}" for share in shares)])
+        goals += [Goal(f"{asks} → {holds}, R@10", shares[2], 0.25)] if asks != holds else []
+    return Section("Languages (240 paragraphs)", "", ["", "R@1", "R@5", "R@10"], rows, goals)
 
 
 def speed(data: Path, copies: int) -> Section:

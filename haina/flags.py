@@ -101,6 +101,9 @@ def _in_chinese(metavar: str | None) -> str | None:
     return metavar and re.sub("[A-Z]+", lambda word: PLACES_IN_CHINESE.get(word[0], word[0]), metavar)
 
 
+LISTS = re.compile(r" <list\[\w+\]>")  # what Typer puts behind an argument; its columns stay where they are
+
+
 class Verb(TyperCommand):
     def __init__(self, *args: Any, **named: Any):
         super().__init__(*args, **named)
@@ -109,7 +112,7 @@ class Verb(TyperCommand):
                 parameter.metavar = _in_chinese(parameter.metavar)
 
     def get_help(self, ctx: Any) -> str:
-        return in_their_language(super().get_help(ctx))
+        return LISTS.sub(lambda found: " " * len(found[0]), in_their_language(super().get_help(ctx)))
 
 
 class Verbs(TyperGroup):

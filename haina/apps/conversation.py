@@ -17,6 +17,7 @@ from types import FrameType
 from haina.apps.chat import Chat, Prefill, Reply, Settings, chat_template, continuation, reply
 from haina.apps.model import Model
 from haina.apps.screen import Status, interactive, note, plain, report, tell
+from haina.apps.search.beside import Beside
 from haina.options.talk import ChatOptions, RunOptions
 from haina.wording import say
 
@@ -57,9 +58,12 @@ def whole_text(content: bytes, where: str) -> str:
 def answer_once(model: Model, prompt: str, options: RunOptions) -> None:
     """One answer on stdout, and a newline. A base model continues the text, as `raw` makes any model do."""
     settings = Settings.of(model.checkpoint, options, stop=options.stop)
+    prompt, sources = Beside(options.search, model).told(prompt) if options.search else (prompt, "")
     with Status() as status:
         made = _begin(model, prompt, settings, options, _reading(status, lambda: False))
         _print(made, status, lambda: False)
+    if sources:
+        tell(sources)
     if made.finish in ("length", "loop"):
         expected = made.new_tokens == options.max_new_tokens  # as the person asked
         (note if expected else report)(_cut(made))
@@ -90,6 +94,7 @@ class Conversation:
         self.model, self.options = model, options
         self.chat = Chat(options.system or "")
         self.over = False
+        self._beside = Beside(options.search, model) if options.search else None
 
     def answer(self, question: str, *, rounds: int | None = None) -> None:
         """Ask, after that many rounds (all of them), show the answer as it comes, and keep both.
@@ -99,12 +104,17 @@ class Conversation:
         """
         before = Chat(self.chat.system, self.chat.rounds[:rounds])
         settings = Settings.of(self.model.checkpoint, self.options)
+        message, sources = question, ""
+        if self._beside:
+            message, sources = self._beside.told(question, [asked for asked, _ in before.rounds])
         with Status() as status, _interrupts() as asked:
             reading = _reading(status, asked)
-            made = reply(self.model, before.messages(question), settings, on_prefill=reading)
+            made = reply(self.model, before.messages(message), settings, on_prefill=reading)
             if made.dropped_rounds:
                 tell(_left_out(made.dropped_rounds, self.model.context))
             _print(made, status, asked)
+        if sources:
+            tell(sources)
         if made.finish == "cancelled" and not made.text:
             tell(say("(stopped before the answer began)", "（回答尚未开始，已停止）"))
             return

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from haina.apps.screen import interactive, note
+from haina.apps.screen import interactive, report
 from haina.cli.app import EMBEDDED, app, named
 from haina.flags import Verb, with_flags
 from haina.options.pinyin import PinyinOptions
@@ -35,7 +35,7 @@ def pinyin(keys: Annotated[str | None, KEYS] = None, *, options: PinyinOptions) 
 
     method = opened(options, named(Path(options.model)) if options.model else EMBEDDED)
     for line in lists(method, options):
-        note(line)
+        report(line)
     if keys is None and (options.learn or options.export) and interactive(sys.stdin):
         return
     if keys is not None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 
-from haina.apps.screen import Status, note
+from haina.apps.screen import Status, interactive, note
 from haina.cli.app import EMBEDDED, app, as_json, named
 from haina.flags import Verb, with_flags
 from haina.options.poem import PoemOptions
@@ -20,10 +22,21 @@ from haina.wording import say
 )
 @with_flags
 def poem(*, options: PoemOptions) -> None:
+    if options.forms:
+        from haina.apps.poem.terminal import forms
+
+        print(forms(options.forms))
+        return
+    _write(options)
+
+
+def _write(options: PoemOptions) -> None:
     from haina.apps.poem.desk import open_model, writing
-    from haina.apps.poem.show import drawn, record, told
+    from haina.apps.poem.show import drawn, record, suits
+    from haina.apps.poem.terminal import Look, told
     from haina.apps.poem.write import Poet, settled
 
+    picture = suits(Path(options.picture)) if options.picture else None
     with Status() as status:
         model = open_model(
             named(Path(options.model)) if options.model else EMBEDDED, options, status.progress
@@ -31,13 +44,16 @@ def poem(*, options: PoemOptions) -> None:
     for text in model.checkpoint.notes:
         note(text)
     poems = settled(model.engine, writing(Poet(model), options))[: options.poems]
-    if options.picture:
-        drawn(poems[0], Path(options.picture), title=options.theme)
+    if picture:
+        drawn(poems[0], picture, title=options.theme)
     if options.json:
         print(as_json([record(each, references=options.references) for each in poems]))
         return
-    shown = (
-        told(each, vertical=options.vertical, explains=options.explain, references=options.references)
-        for each in poems
+    look = Look(
+        options.vertical,
+        options.explain,
+        options.references,
+        headed=interactive(sys.stdout) or len(poems) > 1,
+        coloured=interactive(sys.stdout) and "NO_COLOR" not in os.environ,
     )
-    print("\n\n".join(shown))
+    print("\n\n".join(told(each, look, title=options.theme) for each in poems))

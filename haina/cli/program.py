@@ -17,6 +17,7 @@ from haina.cli import (  # each brings its verbs
     data,
     evaluation,
     models,
+    pinyin,
     poem,
     search,
     talk,
@@ -26,7 +27,7 @@ from haina.cli.app import app
 from haina.flags import usage
 from haina.wording import say
 
-VERBS = (talk, models, poem, words, search, corpus, data, evaluation)  # in the order of the help
+VERBS = (talk, models, poem, pinyin, words, search, corpus, data, evaluation)  # in the order of the help
 app.registered_commands.sort(
     key=lambda verb: [module.__name__ for module in VERBS].index(verb.callback.__module__)
 )

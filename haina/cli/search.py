@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from haina.apps.screen import Status, plain, report
+from haina.apps.screen import Status, interactive, plain, report, tell
 from haina.cli.app import app, as_json, named
 from haina.cli.corpus import require
 from haina.flags import Verb, with_flags
@@ -17,12 +20,14 @@ from haina.wording import say
 if TYPE_CHECKING:
     from haina.apps.search.answer import Answer
     from haina.apps.search.ingest import Change
+    from haina.apps.search.write import Writer
 
 WORDS = typer.Argument(
-    metavar="[TEXT]...",
+    metavar="TEXT",
     help=say(
-        "a question; or: add FOLDER, remove FOLDER; nothing: what is in the index",
-        "问题；或 add 目录、remove 目录；省略则列出索引内容",
+        "a question; or: add FOLDER, remove FOLDER, mcp (a server of tools on stdin and stdout); nothing: what is in "
+        "the index",
+        "问题；或 add 目录、remove 目录、mcp（在标准输入输出上提供工具）；省略则列出索引内容",
     ),
     show_default=False,
 )
@@ -50,34 +55,68 @@ def search(words: Annotated[list[str] | None, WORDS] = None, *, options: SearchO
             if options.json
             else say(f"{gone} documents removed", f"移除 {gone} 篇文档")
         )
-    elif given:
-        _ask(" ".join(given), options)
+    elif given == ["mcp"]:
+        require("mcp", extra="mcp")
+        from haina.apps.search.mcp import serve
+
+        serve(options.index)
+    elif given or options.talk:
+        _ask([" ".join(given)] if given else [], options)
     elif options.watch:
         _watch(options)
     else:
         _list(options)
 
 
-def _ask(question: str, options: SearchOptions) -> None:
+def _ask(questions: list[str], options: SearchOptions) -> None:
+    """A question; with --talk those of stdin after it, each with those before it."""
     from haina.apps.search.desk import Search, described
 
-    answer = Search(options.index).ask(question, options)
-    if options.model and answer.found:
-        answer = _written(question, answer, options)
-    print(as_json(described(answer)) if options.json else _told(answer))
+    search, before = Search(options.index), list[str]()
+    writer = _writer(options) if options.model else None
+    for question in chain(questions, _typed() if options.talk else ()):
+        if not question:
+            before.clear()
+            continue
+        answer = search.ask(question, options, before=before)
+        before.append(question)
+        if writer and answer.found:
+            answer = _written(writer, question, answer, options)
+        if options.json:
+            print(as_json(described(answer)), flush=True)
+        else:
+            print(_told(answer, said=writer is not None and answer.found), flush=True)
 
 
-def _written(question: str, answer: Answer, options: SearchOptions) -> Answer:
-    """The answer by a model, whose text a person sees as it comes."""
+def _typed() -> Iterator[str]:
+    """The lines of stdin, as they come."""
+    while True:
+        if interactive(sys.stdin):
+            tell(
+                say("Ask on; an empty line begins anew, Ctrl-D ends.", "请提问；空行另起话题，Ctrl-D 结束。")
+            )
+        line = sys.stdin.readline()
+        if not line:
+            return
+        yield line.strip()
+
+
+def _writer(options: SearchOptions) -> Writer:
     from haina.apps.model import open_model
-    from haina.apps.search.write import Writer, written
+    from haina.apps.search.write import Writer
     from haina.options.models import ModelOptions
 
     with Status() as status:
-        model = open_model(named(Path(options.model)), ModelOptions(), progress=status.progress)
-        reply = Writer(model).reply(question, answer.passages, own_words=options.own_words)
-        for _ in reply:
-            status.show(plain(reply.text))
+        return Writer(open_model(named(Path(options.model)), ModelOptions(), progress=status.progress))
+
+
+def _written(writer: Writer, question: str, answer: Answer, options: SearchOptions) -> Answer:
+    """The answer by a model, printed as it comes, unless it is to be JSON."""
+    from haina.apps.search.write import written
+
+    reply = writer.reply(question, answer.passages, own_words=options.own_words)
+    for piece in reply:
+        print("" if options.json else plain(piece), end="", flush=True)
     return written(reply.text, answer)
 
 
@@ -133,12 +172,13 @@ def _list(options: SearchOptions) -> None:
         report(say(f"{each['document']}: {each['problem']}", f"{each['document']}：{each['problem']}"))
 
 
-def _told(answer: Answer) -> str:
-    """The answer, its sources, and the passages where one may read on."""
-    lines = [answer.answer or say("Not found in the indexed documents.", "已索引的文档中没有找到。"), ""]
+def _told(answer: Answer, *, said: bool = False) -> str:
+    """The answer, unless it has been said, its sources, and the passages where one may read on."""
+    text = answer.answer or say("Not found in the indexed documents.", "已索引的文档中没有找到。")
+    lines = ["" if said else text, ""]
     lines += [f"[{at}] {c.document}:{c.start}-{c.end}" for at, c in enumerate(answer.citations, start=1)]
     if not answer.found and answer.passages:
         lines.append(say("Nearest passages:", "最接近的段落："))
         for ranked in answer.passages[:SHOWN]:
             lines += [f"  {ranked.passage.document}", f"    {' '.join(ranked.passage.text.split())[:200]}"]
-    return plain("\n".join(lines).strip())
+    return plain("\n".join(lines).rstrip())

@@ -14,8 +14,8 @@ class PoemOptions:
 
     form: str = flag(
         "五言绝句",
-        "五言绝句, 七言律诗, 五言排律, 七言古风 … or a tune: 菩萨蛮 [default: 五言绝句]",
-        "五言绝句、七言律诗、五言排律、七言古风……或词牌名，如菩萨蛮；默认五言绝句",
+        "五言绝句, 七言律诗, 五言排律, 七言古风 … or one of 817 tunes: 菩萨蛮 [default: 五言绝句]",
+        "五言绝句、七言律诗、五言排律、七言古风……或 817 个词牌之一，如菩萨蛮；默认五言绝句",
         metavar="NAME",
     )
     theme: str = flag("", "what it is about, in Chinese or English", "题目或主题，中英文皆可", metavar="TEXT")
@@ -63,7 +63,7 @@ class PoemOptions:
     seed: int | None = flag(
         None, "the same seed gives the same poems", "种子相同则结果相同", metavar="N", least=0
     )
-    explain: bool = flag(False, "tones and rhymes beside the text", "标注平仄与韵脚")
+    explain: bool = flag(False, "tones and rhymes under the lines", "逐句标注平仄与韵脚")
     references: bool = flag(False, "lines by known poets like each line", "列出前人的相近诗句")
     picture: str = flag(
         "", "draw it into this .svg or .html file", "将诗绘成 .svg 或 .html 文件", metavar="FILE"
@@ -79,5 +79,11 @@ class PoemOptions:
         metavar="N",
         least=1,
         most=1024,
+    )
+    forms: str = flag(
+        "",
+        "write nothing; show the patterns of this tune, or list those whose names hold it (all: every one)",
+        "不写诗，只列词谱：给出词牌名则列其各体；给出部分名称则列相近者；“全部”列出所有",
+        metavar="NAME",
     )
     json: bool = flag(False, "as JSON", "以 JSON 输出")

@@ -23,6 +23,11 @@ class SearchOptions:
         "with --model: words of its own between the quotes, for large models",
         "与 --model 同用：引文之间可有模型自己的话，适合大模型",
     )
+    talk: bool = flag(
+        False,
+        "each line of stdin is a question that follows those before it; an empty line begins anew",
+        "从标准输入逐行提问，后一问承接前问；空行另起话题",
+    )
     index: str = flag("", "index file [default: your own]", "索引文件，默认为自己的索引", metavar="FILE")
     watch: bool = flag(False, "keep the index up to date until Ctrl-C", "持续更新索引，直到 Ctrl-C")
     json: bool = flag(False, "as JSON", "以 JSON 输出")

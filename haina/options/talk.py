@@ -36,6 +36,12 @@ class ChatOptions(ModelOptions):
     seed: int | None = flag(
         None, "the same seed gives the same answer", "种子相同则回答相同", metavar="N", least=0
     )
+    search: str | None = flag(
+        None,
+        "look in this index of `haina search` first, and show the sources",
+        "先在此索引（haina search 所建）中检索，并列出出处",
+        metavar="FILE",
+    )
     stats: bool = flag(False, "report tokens per second on stderr", "在 stderr 报告速度")
 
 

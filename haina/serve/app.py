@@ -22,6 +22,7 @@ from haina.options.serving import ServeOptions
 from haina.serve import (
     anthropic,
     completions,
+    input,
     models,
     ollama,
     ollama_models,
@@ -31,6 +32,7 @@ from haina.serve import (
     responses,
     search,
     tokens,
+    words,
 )
 from haina.serve.document import document
 from haina.serve.errors import ApiError, Kind, broken, shaped
@@ -40,7 +42,7 @@ from haina.serve.strict import reason
 from haina.wording import say
 
 KINDS: dict[int, Kind] = {404: "not_found", 413: "too_large"}
-DIALECTS = (models, openai, completions, responses, tokens, poems, anthropic, ollama, ollama_models)
+DIALECTS = (models, openai, completions, responses, tokens, poems, words, anthropic, ollama, ollama_models)
 _PLAIN = re.compile(r"[\w.\[\]?-]+", re.ASCII)
 LONGEST_NAME, MOST_NAMES = 64, 32  # of what --lenient dropped, in a header
 
@@ -54,10 +56,12 @@ def create_app(shelf: Shelf, options: ServeOptions, history: History | None = No
         yield
 
     app = FastAPI(title="haina 海纳", version=__version__, docs_url=None, redoc_url=None, lifespan=begun)
+    history = history or History(place())
     for dialect in DIALECTS:
         app.include_router(dialect.routes(shelf, lenient=options.lenient))
-    app.include_router(search.routes(options.search, lenient=options.lenient))
-    app.include_router(page.routes(shelf, history or History(place())))
+    app.include_router(search.routes(shelf, options.search, lenient=options.lenient))
+    app.include_router(input.routes(shelf, history.file.with_name("input"), lenient=options.lenient))
+    app.include_router(page.routes(shelf, history))
     app.add_exception_handler(ApiError, _refused)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _invalid)

@@ -162,6 +162,8 @@ POEM = {
     "theme": float,
     "repeated": float,
     "copied": [str],
+    "parallel": float,
+    "misread": [str],
 }
 
 FOUND = {

@@ -1,12 +1,16 @@
-"""POST /v1/input: texts for typed pinyin, behind what stands before the cursor; and words that may come next.
+"""/v1/input: texts for typed pinyin, behind what stands before the cursor; and words that may come next.
 
-The trigram answers at once; the model then ranks its candidates, unless the request wants them `quick`. Nothing that
-is typed is kept: what a user has taught an input method stays on their own machine (haina/apps/pinyin/learn.py).
+The trigram answers at once; the model then ranks its candidates, unless the request wants them `quick`. Keys are not
+kept. Words are, when /v1/input/words is told to learn them: in a file of the one API key that told them, so that no
+other key meets them; without keys there is one file, of the machine's one user.
 """
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from fastapi import APIRouter, Request
@@ -15,11 +19,13 @@ from pydantic import Field
 
 from haina.apps.pinyin.answer import record
 from haina.apps.pinyin.decoder import Candidate
-from haina.apps.pinyin.method import BEFORE_RANKING, InputMethod, spelling
+from haina.apps.pinyin.learn import UserWords, spelled
+from haina.apps.pinyin.method import InputMethod, spelling
 from haina.apps.pinyin.neural import before, ids, weighed, worth_asking
 from haina.apps.pinyin.prior import Language
 from haina.engine.request import Score, Scores
 from haina.serve.answers import unhurried
+from haina.serve.asgi import tenant_of
 from haina.serve.errors import told
 from haina.serve.shelf import Shelf
 from haina.serve.strict import Strict, documented, read
@@ -28,6 +34,7 @@ if TYPE_CHECKING:
     from haina.serve.shelf import Served
 
 language = cache(Language.open)
+Word = Annotated[str, Field(min_length=1, max_length=16)]
 
 
 class InputBody(Strict):
@@ -42,45 +49,93 @@ class InputBody(Strict):
     quick: bool = False
 
 
-def routes(shelf: Shelf, *, lenient: bool) -> APIRouter:
-    """The endpoint, over the models of a shelf."""
-    router = APIRouter()
+class WordsLearnt(Strict):
+    """Words that were chosen: each counts once more."""
+
+    words: Annotated[list[Word], Field(max_length=1000)]
+
+
+class Taught:
+    """The words of each tenant, in a file of their own; there is none before a word is learnt."""
+
+    def __init__(self, folder: Path):
+        self._folder = folder
+        self._open: dict[str, UserWords] = {}
+
+    def of(self, tenant: str, *, begin: bool = False) -> UserWords | None:
+        """ValueError: the file cannot be opened."""
+        file = self._folder / f"{hashlib.sha256(tenant.encode()).hexdigest()[:32]}.sqlite"
+        if tenant not in self._open and (begin or file.exists()):
+            self._open[tenant] = UserWords(file)
+        return self._open.get(tenant)
+
+
+def routes(shelf: Shelf, folder: Path, *, lenient: bool) -> APIRouter:
+    """The endpoints, over the models of a shelf; words that are learnt go into the folder."""
+    router, taught = APIRouter(), Taught(folder)
 
     @router.post("/v1/input", tags=["input"], openapi_extra=documented(InputBody))
     async def typed(request: Request) -> Response:
         """Candidates for keys, the likeliest first."""
-        body = await read(request, InputBody, lenient=lenient)
+        body, tenant = await read(request, InputBody, lenient=lenient), tenant_of(request.scope)
         with told():
-            method = InputMethod(language(), spelling(body.scheme, ",".join(body.fuzzy)))
+            method = InputMethod(language(), spelling(body.scheme, ",".join(body.fuzzy)), taught.of(tenant))
+            if method.user:  # its words are sorted anew when they have changed
+                await asyncio.to_thread(method.user.trie, method.language)
             if not body.keys:
                 found = method.next_words(body.context, body.top)
             elif body.quick:
-                found = await unhurried(len(body.keys), lambda: _candidates(method, body, body.top))
+                keys, context = body.keys, body.context
+                found = await unhurried(len(keys), lambda: method.candidates(keys, context, body.top))
             else:
-                more = max(body.top, BEFORE_RANKING)
-                found = await unhurried(len(body.keys), lambda: _candidates(method, body, more))
+                typing = method.compose(body.context)
+                whole = await unhurried(len(body.keys), lambda: typing.whole(body.keys))
                 async with shelf.lend(body.model) as served:
-                    found = await _ranked(served, body, found)
-            return JSONResponse({"candidates": [record(each) for each in found[: body.top]]})
+                    whole = await _ranked(served, body, whole, tenant)
+                found = typing.with_words(whole, body.top)
+            return JSONResponse({"candidates": [record(each) for each in found]})
+
+    @router.get("/v1/input/words", tags=["input"])
+    async def words(request: Request) -> Response:
+        """The words that were learnt, those chosen most first."""
+        with told():
+            kept = taught.of(tenant_of(request.scope))
+            rows = await asyncio.to_thread(kept.all) if kept else []
+        fields = ("text", "reading", "times")
+        return JSONResponse({"words": [dict(zip(fields, row, strict=True)) for row in rows]})
+
+    @router.post("/v1/input/words", tags=["input"], openapi_extra=documented(WordsLearnt))
+    async def learn(request: Request) -> Response:
+        """How many of the words have a reading, and were learnt."""
+        body = await read(request, WordsLearnt, lenient=lenient)
+        with told():
+            lessons = spelled(body.words)
+            kept = taught.of(tenant_of(request.scope), begin=bool(lessons))
+            if kept:
+                await asyncio.to_thread(kept.learn, lessons)
+            return JSONResponse({"learnt": len(lessons)})
+
+    @router.delete("/v1/input/words", tags=["input"])
+    async def forget(request: Request) -> Response:
+        """All of them."""
+        with told():
+            kept = taught.of(tenant_of(request.scope))
+            return JSONResponse({"forgotten": await asyncio.to_thread(kept.forget_all) if kept else 0})
 
     return router
 
 
-def _candidates(method: InputMethod, body: InputBody, top: int) -> list[Candidate]:
-    return method.candidates(body.keys, body.context, top)
-
-
-async def _ranked(served: Served, body: InputBody, found: list[Candidate]) -> list[Candidate]:
-    """The texts of all keys in the order of both minds, then the words."""
-    whole = [candidate for candidate in found if candidate.keys == len(body.keys)]
+async def _ranked(served: Served, body: InputBody, whole: list[Candidate], tenant: str) -> list[Candidate]:
+    """The texts of all keys in the order of both minds."""
     asked = worth_asking(body.keys, whole)
     tokenizer = served.model.tokenizer
     answers = tuple(tuple(ids(tokenizer, candidate.text)) for candidate in asked)
     nats: tuple[float, ...] = ()
     if asked:
-        async for event in served.events(Score(tuple(before(tokenizer, body.context)), answers)):
+        score = Score(tuple(before(tokenizer, body.context)), answers, tenant=tenant)
+        async for event in served.events(score):
             if isinstance(event, Scores):
                 if event.error:
                     raise ValueError(event.error)
                 nats = event.nats
-    return weighed(whole, nats) + found[len(whole) :]
+    return weighed(whole, nats)

@@ -28,8 +28,9 @@ def texts(method: InputMethod, keys: str, context: str = "", top: int = 10) -> l
     ("keys", "meant"),
     [
         ("nihaoshijie", "你好世界"), ("xi'an", "西安"), ("zhongguorenmin", "中国人民"), ("wobuzhid", "我不知道"),
-        ("nihao,shijie!", "你好，世界！"), ("nvren", "女人"), ("zhongguolvxing", "中国旅行"),
+        ("nihao,shijie!", "你好，世界！"), ("nvren", "女人"), ("zhongguolvyou", "中国旅游"),
         ("women3", "我们3"), ("women", "我们"),
+        ("woyaomaiiPhone", "我要买iPhone"), ("wofaemailgeini", "我发email给你"), ("APPhenhao", "APP很好"),
     ],
 )  # fmt: skip
 def test_the_first_candidate(method: InputMethod, keys: str, meant: str) -> None:
@@ -121,3 +122,5 @@ def test_the_verb_answers_each_line_in_json() -> None:
     assert [answer["candidates"][0]["text"] for answer in (answers[0], answers[2])] == ["你好", "世界"]
     assert [len(answer["candidates"]) for answer in answers] == [3, 0, 3]
     assert answers[1]["error"].startswith("no keys")
+    foreseen = subprocess.run([*command, "", "--context", "我们", "--json"], capture_output=True, check=True)
+    assert len(json.loads(foreseen.stdout)["candidates"]) == 3

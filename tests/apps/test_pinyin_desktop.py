@@ -18,7 +18,8 @@ class Desk:
     def __init__(self) -> None:
         self.asked: list[dict[str, Any]] = []
         self.said = ""
-        self.keyboard = Keyboard(self.ask, self.say)
+        self.taught: list[str] = []
+        self.keyboard = Keyboard(self.ask, self.say, self.taught.extend)
 
     def ask(self, body: dict[str, Any]) -> list[dict[str, Any]]:
         self.asked.append(body)
@@ -49,6 +50,7 @@ def test_a_digit_takes_a_part_and_the_rest_goes_on_behind_it() -> None:
     assert desk.keyboard.keys == "ni"
     desk.press("Escape", *"nihao", "3", "Down", "space")
     assert desk.said == "你号"
+    assert desk.taught == ["你", "号", "你号"]
 
 
 def test_return_types_the_letters_and_punctuation_commits() -> None:

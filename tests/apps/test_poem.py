@@ -12,9 +12,13 @@ import haina
 from haina.apps.model import Model, load_model, opened
 from haina.apps.poem import check
 from haina.apps.poem.anthology import Anthology
+from haina.apps.poem.couplet import answers, parallel
+from haina.apps.poem.explain import explain
 from haina.apps.poem.known import Known
-from haina.apps.poem.plan import Wish
-from haina.apps.poem.show import columns, record
+from haina.apps.poem.plan import Wish, form_of
+from haina.apps.poem.sense import sense
+from haina.apps.poem.show import record
+from haina.apps.poem.terminal import columns
 from haina.apps.poem.theme import title
 from haina.apps.poem.write import Poem, Poet, Writing, lines_of, settled
 from haina.cli.program import main
@@ -99,6 +103,25 @@ def test_known_lines() -> None:
     assert len(like) == 3 and all(len(set(each.line) & set("疑是地上霜")) >= 2 for each in like)
 
 
+def test_what_a_word_means_decides_the_tone() -> None:
+    assert [sense(line, line.index("长")) for line in ("长江流不尽", "年少未成长", "人长不相见")] == [
+        "-",
+        "|",
+        "",
+    ]
+    form = form_of(Wish())
+    assert not (why := explain(form, TOWER)) or why.misread == ()
+    why = explain(form, TOWER.replace("千里", "重大"))  # 重 must be level there
+    assert why and why.misread == ("重",)
+
+
+def test_couplets_that_answer() -> None:
+    upper = "无边落木萧萧下"
+    lower = ("不尽长江滚滚来", "百年多病独登台", "风急天高猿啸哀")
+    assert max(lower, key=lambda line: answers(upper, line)) == lower[0]
+    assert parallel(form_of(Wish("七言律诗")), [upper, lower[0]] * 4) > 0 == parallel(form_of(Wish()), [])
+
+
 def test_titles() -> None:
     assert title("the autumn river at night") == "秋江夜"
     assert title("今天下雨了，我很想家") == "雨思乡"
@@ -111,6 +134,13 @@ def test_columns_go_from_right_to_left() -> None:
     assert columns(TOWER).split("\n")[0] == "更　欲　黄　白"
 
 
+def test_forms_are_listed(verb: Run) -> None:
+    status, out, _ = verb("--forms", "如梦令")
+    assert status == 0 and "33 characters, 6 forms" in out and out.count("韵") > 30
+    assert verb("--forms", "浪淘")[1].count("\n") == 3 and verb("--forms", "all")[1].count("\n") == 817 + 2
+    assert "near it: 浪淘沙" in verb("--forms", "浪逃沙")[2]
+
+
 def test_the_verb(verb: Run, tmp_path: Path) -> None:
     picture = tmp_path / "poem.svg"
     status, out, err = verb("--seed", "1", "--json", "--references", "--picture", str(picture))
@@ -118,6 +148,8 @@ def test_the_verb(verb: Run, tmp_path: Path) -> None:
     assert (status, err) == (0, "") and poem["pattern"] and len(poem["lines"]) == 4
     assert picture.read_text("utf-8").startswith("<svg")
     assert verb("--seed", "1")[1].strip() == poem["text"]
+    shown = verb("--seed", "1", "--explain")[1].split("\n")
+    assert shown[0].startswith("五言绝句 · ") and set(shown[3]) <= set("平仄韵？")
 
 
 @pytest.mark.parametrize(
@@ -133,7 +165,12 @@ def test_the_verb(verb: Run, tmp_path: Path) -> None:
         (["--theme", "春" * 10_000], "up to 200"),
         (["--keywords", "不知不觉又一年"], "fits nowhere in 五言绝句"),
         (["--couplet", "春"], "2 … 60"),
-        (["--form", "五言排律", "--lines", "7"], "五言排律 cannot have 7 lines"),
+        (["--form", "五言排律", "--lines", "7"], "五言排律 cannot have 7 lines; give an even number of 10"),
+        (["--form", "五言律诗", "--lines", "4"], "has 8 lines, not 4; leave --lines out"),
+        (["--form", "五言排律", "--lines", "100", "--quote"], "too long for this model"),
+        (["--acrostic", "啊", "--at", "-1"], "啊 .*no reading.* use --at 1"),
+        (["--author", "李" * 9], "9 characters; give one of up to 8"),
+        (["--form", "菩萨蛮", "--rhyme", "东"], "choose one of: 第一部$"),
         (["--picture", "poem.png"], "an .svg or an .html file"),
     ],
 )

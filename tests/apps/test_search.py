@@ -109,3 +109,11 @@ def test_the_verb(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         and json.loads(told[told.index("{") :])["citations"][0]["quote"] == "海纳由四位开发者写成。"
     )
     assert contents(index[1])["passages"] == 1
+
+
+@pytest.mark.parametrize(
+    "question, file",
+    [("Which water temperature is of good quality?", "tea.txt"), ("这座桥有多长？ 盐 电缆", "bridge.md")],
+)
+def test_a_question_finds_passages_in_the_other_language(search: Search, question: str, file: str) -> None:
+    assert file in [Path(ranked.passage.document).name for ranked in search.ask(question).passages]

@@ -53,7 +53,7 @@ OPTIONS = ServeOptions(log="off")
 def documented() -> schemathesis.BaseSchema:
     """The document, of a server that has loaded nothing."""
     shelf = Shelf({NAME: Path(haina.__file__).with_name("weights")}, OPTIONS)
-    schema = schemathesis.openapi.from_dict(create_app(shelf, OPTIONS, History(":memory:")).openapi())
+    schema = schemathesis.openapi.from_dict(create_app(shelf, OPTIONS, History(Path(":memory:"))).openapi())
     schema.config.phases.update(phases=["coverage", "fuzzing"])
     operations = len(list(schema.get_all_operations()))
     schema.config.generation.update(

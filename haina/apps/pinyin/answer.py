@@ -55,7 +55,12 @@ def lists(method: InputMethod, options: PinyinOptions) -> list[str]:
 
 
 def answer(method: InputMethod, keys: str, options: PinyinOptions) -> dict[str, list[dict[str, Any]]]:
-    """{"candidates": [{"text", "score", "keys"}]}. ValueError: no keys, control characters, too many."""
+    """{"candidates": [{"text", "score", "keys"}]}; of a context without keys, the words that may follow it.
+
+    ValueError: neither, control characters, too many keys.
+    """
+    if not keys.strip() and options.context:
+        return {"candidates": [record(each) for each in method.next_words(options.context, options.top)]}
     if not keys.strip():
         raise ValueError(say("no keys; type some, for example nihao", "没有按键；请输入拼音，例如 nihao"))
     return {"candidates": [record(each) for each in method.candidates(keys, options.context, options.top)]}

@@ -1,17 +1,16 @@
 """The tables of the input method, made again: `python -m haina.apps.pinyin.build DATA [MORE.txt …]`.
 
-DATA is a data pack (haina/data/brook/sources.py reads it), MORE are plain texts besides; README.md says which were
-used. Written are prior.safetensors here and the readings in haina/text.
+DATA is a data pack (haina/data/brook/sources.py reads it), MORE are plain texts besides; README.md says what was used.
+Written are prior.safetensors here and the readings in haina/text; the same sources give the same bytes.
 
-Text that may be shipped (haina/data/brook/sources.py is the gate) is cut into the words of the lexicon, the cut
-learnt from the text itself in two rounds; a trigram of them (ngram.py) is pruned and rounded to bytes. Words are
-numbered by how common they are, so that 16 bits name those that have followers.
+Text that may be shipped (haina/data/brook/sources.py is the gate), without what the pack keeps for validation, is cut
+into the words of the lexicon, the cut learnt from the text itself in two rounds; a trigram of them (ngram.py) is
+pruned and rounded to bytes. Words are numbered by how common they are, so that 16 bits name those that have followers.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -25,6 +24,8 @@ from haina.apps.pinyin.collect import collect
 from haina.apps.pinyin.lexicon import BOUNDARY, NUMBER, OTHER, SPECIAL, Lexicon, stored, trie
 from haina.apps.pinyin.prior import FILE, Language
 from haina.data.brook import sources
+from haina.data.overlap import Evaluation
+from haina.data.read import rows
 from haina.native.lattice import BACKOFF_FROM, Prior, Segmenter
 from haina.text import pinyin
 from haina.text.normalize import codes, simplified
@@ -33,11 +34,13 @@ PROSE = {  # files of text_zh in the pack, and the sources taken of each
     "literature": {"novel", "luxun"},
     "articles": {"d2l-zh", "oiwiki", "react-zh", "osguide-zh", "howtocook", "howtolive"},
     "misc": {"drcd", "cmrc2018", "xquad"},
+    "law": {"laws"},
 }
-CHAT = frozenset({"kdconv", "smile", "belle_eval", "sharegpt_zh", "huatuo", "medical_sft_1k"})
+CHAT = frozenset({"kdconv", "smile", "belle_eval", "sharegpt_zh", "huatuo", "medical_sft_1k", "lawyer_llama"})
 FILM = 0.3  # of the probability of a word alone: what the subtitles say
-MOST = (2_000_000, 1_200_000)  # pairs and triples that are kept
+MOST = (1_150_000, 850_000)  # pairs and triples that are kept
 COMMON = 65_500  # words that have followers
+ENGLISH = 12_000  # words, looked at
 CHUNK = 1 << 20  # characters cut at once
 ROUNDS = 2
 _DROPPED = re.compile("[“”‘’「」『』《》〈〉\"'\u200b\ufeff]")
@@ -142,25 +145,32 @@ def quantised(model: ngram.Trigram) -> Prior:
 
 
 def texts(data: Path, more: Iterable[Path]) -> Iterator[str]:
-    """All that is counted, simplified. ValueError: a source is not open, or a file is missing."""
+    """All that is counted, simplified, without the paragraphs that share 13 characters in a row with the pack's texts
+    for validation. ValueError: a source is not open, or a file is missing."""
+    kept = Evaluation.of({"validation": _validation(data)})
+    for text in _open(data, more):
+        if kept.found(text):
+            text = "\n".join(line for line in text.split("\n") if not kept.found(line))
+        yield simplified(text)
+
+
+def _open(data: Path, more: Iterable[Path]) -> Iterator[str]:
     for file, wanted in PROSE.items():
         for row in sources.prose(data, "text_zh", file, "train", frozenset(wanted)):
-            yield simplified(row["text"])
+            yield row["text"]
     for row in sources.dialogues(data, "train", CHAT):
         if row["lang"] == "zh":
-            yield simplified("\n".join(message["content"] for message in row["messages"]))
+            yield "\n".join(message["content"] for message in row["messages"])
     for path in more:
-        yield from map(simplified, _read(path))
+        yield path.read_text("utf-8")
 
 
-def _read(path: Path) -> Iterator[str]:
-    """A text; of a table its second column (Tatoeba's pairs); of a folder, what is said in its dialogues (SMILE's)."""
-    if path.is_dir():
-        for file in sorted(path.glob("*.json")):
-            yield "\n".join(said["content"] for said in json.loads(file.read_bytes()))
-    else:
-        lines = path.read_text("utf-8").splitlines()
-        yield "\n".join(line.split("\t")[1] if "\t" in line else line for line in lines)
+def _validation(data: Path) -> Iterator[str]:
+    """Every Chinese text of the pack's valid splits, of whatever licence: they are looked for, not learnt."""
+    for file in sorted((data / "text_zh/valid").glob("*.jsonl.zst")):
+        yield from (row["text"] for row in rows(file) if "text" in row)
+    for row in rows(data / "chat/valid/sft_zh.jsonl.zst"):
+        yield from (message["content"] for message in row["messages"])
 
 
 def write_readings(data: Path, folder: Path) -> None:
@@ -176,11 +186,11 @@ def write_readings(data: Path, folder: Path) -> None:
         for part in known if row["common"] else ():
             if part != chosen:
                 others[part].append(row["char"])
-    rows = (
+    lines = (
         f"{part}\t{''.join(sorted(usual[part]))}\t{''.join(sorted(others[part]))}\n"
         for part in sorted({*usual, *others})
     )
-    (folder / "readings.txt").write_text("".join(rows), "utf-8")
+    (folder / "readings.txt").write_text("".join(lines), "utf-8")
     phrases: dict[str, list[str]] = {}
     for row in sources.pinyin(data, "phrase"):
         parts = [pinyin.spelled(part) for part in row["pinyin"].split()]
@@ -193,6 +203,14 @@ def write_readings(data: Path, folder: Path) -> None:
             phrases.setdefault(row["word"], parts)
     lines = (f"{word}\t{' '.join(parts)}\n" for word, parts in sorted(phrases.items()))
     (folder / "phrases.txt").write_text("".join(lines), "utf-8")
+
+
+def write_english(data: Path, folder: Path) -> None:
+    """english.txt of decoder.py: the commonest words of subtitles, without those that whole syllables spell, too."""
+    whole = re.compile(f"(?:{'|'.join(pinyin.syllables())})+")
+    words = sources.frequent(data, "en")[:ENGLISH]
+    found = [word for word in words if re.fullmatch("[a-z]{3,16}", word) and not whole.fullmatch(word)]
+    (folder / "english.txt").write_text("\n".join(sorted(found)) + "\n", "ascii")
 
 
 def build(data: Path, more: Iterable[Path]) -> Language:
@@ -212,6 +230,7 @@ def main() -> None:
     parser.add_argument("more", type=Path, nargs="*")
     asked = parser.parse_args()
     write_readings(asked.data, Path(pinyin.__file__).parent)
+    write_english(asked.data, FILE.parent)
     build(asked.data, asked.more).save(FILE)
 
 

@@ -20,7 +20,7 @@ from haina.data.read import rows
 from haina.text import characters, pinyin
 from haina.text.normalize import simplified
 
-LEAST_DOCUMENTS = 20  # of a word of THUOCL
+LEAST_DOCUMENTS = 300  # of a word of THUOCL
 SECOND_READING = 0.02  # of a word's occurrences, for readings beside the usual one
 _HAN = re.compile("[\u3007\u4e00-\u9fff]+")
 # How characters are read when they are words of their own, where that is not how they are read in most words.
@@ -43,7 +43,10 @@ def collect(data: Path) -> Lexicon:
     for row in rows(data / "pinyin/wordfreq_zh_50k.jsonl.zst"):
         if _fits(row["word"]):
             times[simplified(row["word"])] += row["freq"]  # the subtitles are of both scripts
-    words = set(times) | {word for word in known if simplified(word) == word} | set(characters.common())
+    adverbs = {word for word in known if len(word) > 3 and word.endswith("地")}  # 不慌忙地: not words
+    words = (
+        set(times) | {word for word in known if simplified(word) == word} - adverbs | set(characters.common())
+    )
     for row in sources.cedict(data, "train"):
         if _fits(row["word"]):
             words.add(row["word"])

@@ -10,16 +10,22 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
 
 from haina.apps.pinyin.keys import SEPARATOR, Reach, Spelling
-from haina.apps.pinyin.lexicon import BOUNDARY, NUMBER, OTHER
+from haina.apps.pinyin.lexicon import BOUNDARY, LONGEST, NUMBER, OTHER
 from haina.apps.pinyin.prior import Language
 from haina.native.lattice import Edge, Lattice, Trie, Typed
+from haina.text import pinyin
 from haina.wording import say
 
-WIDTH = 64  # texts kept at each key
+WIDTH = 32  # texts kept at each key
 FEW_KEYS = 6  # keys that may well be initials
-UNLIKELY = 5.0  # nats a character: what is dearer may hold a slip
+UNLIKELY = 4.7  # nats a character: what is dearer may hold a slip
+ENGLISH = 11.0  # nats of a known English word
+CAPITAL, SMALL = 2.0, 2.6  # of a word with a capital, and of each small letter in it
+LONGEST_ENGLISH = 16  # letters
 LONGEST_SLIP = 48  # keys among which slips are looked for
 MOST_KEYS = 1000
 PUNCTUATION = {
@@ -54,6 +60,7 @@ class Decoder:
         self.context = language.words(context)
         self.keys = ""
         self._lattices: dict[Reach, Lattice] = {}
+        self._short = False  # whether abbreviations were looked for
 
     def type(self, keys: str) -> None:
         """Have these keys, whatever was there before: what both begin with is not read again.
@@ -73,8 +80,9 @@ class Decoder:
         """The likeliest texts of all the keys; the keys themselves when they are nothing else."""
         if not self.keys:
             return []
-        exact = found = self._best("exact", most)
-        if not exact or len(self.keys) <= FEW_KEYS:
+        exact = found = merged(self._best("exact", most), [], most)
+        self._short = not exact or len(self.keys) <= FEW_KEYS
+        if self._short:
             found = merged(found, self._best("short", most), most)
         doubtful = not exact or -exact[0].score > UNLIKELY * (len(exact[0].text) + 1)
         if doubtful and len(self.keys) <= LONGEST_SLIP:
@@ -82,14 +90,14 @@ class Decoder:
         return found or [Candidate(self.keys, -20.0 * len(self.keys), len(self.keys))]
 
     def words(self, most: int) -> list[Candidate]:
-        """Words that the keys may begin with, those of more keys first."""
+        """Words that the keys may begin with, those of more characters first."""
+        lattices = [self._lattice(reach) for reach in (("exact", "short") if self._short else ("exact",))]
         found: dict[str, Candidate] = {}
-        for end in range(len(self.keys), 0, -1):
-            for reach in ("exact",) if "short" not in self._lattices else ("exact", "short"):
-                for nats, word in self._lattice(reach).words(0, end, most):  # type: ignore[arg-type]
+        for end in range(min(len(self.keys), LONGEST * pinyin.LONGEST), 0, -1):
+            for lattice in lattices:
+                for nats, word in lattice.words(0, end, most):
                     text = self._text(word)
-                    if text not in found or found[text].score < -nats:
-                        found.setdefault(text, Candidate(text, -nats, end, (word,)))
+                    found.setdefault(text, Candidate(text, -nats, end, (word,)))
             if len(found) >= most:
                 break
         ranked = sorted(found.values(), key=lambda c: (-len(c.text), -c.score))
@@ -113,20 +121,42 @@ class Decoder:
         return lattice
 
     def _literal(self, end: int) -> list[Edge]:
-        """A key that is no letter of a syllable stands for itself."""
+        """Keys that stand for themselves: one that is no letter of a syllable, and English words."""
         key = self.keys[end - 1]
+        if key.isascii() and key.isalpha():
+            return self._english(end)
         if key in self.spelling.letters or key == SEPARATOR:
             return []
         kind = NUMBER if key.isdigit() else OTHER if key.isalpha() or key == " " else BOUNDARY
         return [Edge(end - 1, -1 - kind)]
 
+    def _english(self, end: int) -> list[Edge]:
+        """The letters before `end` as words of their own: known ones, and all that hold a capital."""
+        edges = []
+        for start in range(end - 1, max(0, end - LONGEST_ENGLISH) - 1, -1):
+            word = self.keys[start:end]
+            if not (word.isascii() and word.isalpha()):
+                break
+            small = sum(map(str.islower, word))
+            if small < len(word):
+                edges.append(Edge(start, -1 - OTHER, CAPITAL + SMALL * small))
+            elif word in english():
+                edges.append(Edge(start, -1 - OTHER, ENGLISH))
+        return edges
+
     def _text(self, word: Typed) -> str:
         if word.word < 0:
             key = self.keys[word.start : word.end]
-            beside = self.keys[word.start - 1 : word.start]
+            beside = self.keys[max(word.start - 1, 0) : word.start]
             return key if beside.isdigit() or beside.isupper() else PUNCTUATION.get(key, key)
         trie = self.user if word.user and self.user else self.language.trie
         return trie.text(word.word)
+
+
+@cache
+def english() -> frozenset[str]:
+    """Common English words that no whole syllables spell."""
+    return frozenset(Path(__file__).with_name("english.txt").read_text("ascii").split())
 
 
 def merged(first: list[Candidate], second: list[Candidate], most: int) -> list[Candidate]:

@@ -3,12 +3,13 @@
 `Keyboard` is the state behind one cursor: it takes the names of keys and says what is to be shown and what is typed
 into the program; ibus.py puts it before people. Only the standard library is needed, since a desktop's Python is not
 ours. Candidates come from POST /v1/input of `haina serve`: at once from the trigram, better ones from the network a
-moment later, unless the user has begun to choose. It knows no IBus.
+moment later, unless the user has begun to choose; what is chosen is learnt by POST /v1/input/words. It knows no IBus.
 """
 
 from __future__ import annotations
 
 import json
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -19,6 +20,7 @@ URL = "http://127.0.0.1:8080/v1/input"
 PAGE = 9  # candidates shown at once: a digit chooses
 TOP = 45
 CONTEXT = 64  # characters of what was committed that are remembered
+LONGEST = 8  # characters of a word that is learnt
 WAIT_S = 2.0
 PUNCTUATION = {
     ",": "，",
@@ -33,6 +35,7 @@ PUNCTUATION = {
 }
 
 Ask = Callable[[dict[str, Any]], "list[dict[str, Any]]"]
+Teach = Callable[["list[str]"], None]
 
 
 @dataclass(frozen=True)
@@ -44,28 +47,32 @@ class Shown:
     marked: int = 0
 
 
-def service(url: str = URL, key: str = "") -> Ask:
-    """Asks a running `haina serve`; no candidates where there is none."""
+def service(url: str = URL, key: str = "") -> tuple[Ask, Teach]:
+    """Asks and teaches a running `haina serve`; no candidates where there is none."""
 
-    def ask(body: dict[str, Any]) -> list[dict[str, Any]]:
+    def post(url: str, body: dict[str, Any]) -> dict[str, Any]:
         headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
         request = urllib.request.Request(url, json.dumps(body).encode(), headers)
         try:
             with urllib.request.urlopen(request, timeout=WAIT_S) as answer:
-                found: list[dict[str, Any]] = json.load(answer)["candidates"]
+                found: dict[str, Any] = json.load(answer)
                 return found
         except (urllib.error.URLError, TimeoutError, ValueError):
-            return []
+            return {}
 
-    return ask
+    def teach(words: list[str]) -> None:
+        threading.Thread(target=post, args=(f"{url}/words", {"words": words}), daemon=True).start()
+
+    return lambda body: post(url, body).get("candidates", []), teach
 
 
 @dataclass
 class Keyboard:
-    """Keys at one cursor. `commit` is called with what is to be typed into the program."""
+    """Keys at one cursor. `commit` is called with what the program shall have, `teach` with words that were chosen."""
 
     ask: Ask
     commit: Callable[[str], None]
+    teach: Teach = lambda words: None
     scheme: str = "full"
     context: str = ""
     keys: str = ""
@@ -137,6 +144,7 @@ class Keyboard:
             self.chosen.append((str(candidate["text"]), self.keys[:count]))
             self._spell(self.keys[count:].lstrip("'"))
             if not self.keys:
+                self.teach(_lessons([text for text, _ in self.chosen]))
                 self._say(self._text())
             elif whole:
                 self._choose(0, whole=True)
@@ -159,6 +167,12 @@ class Keyboard:
 
     def _text(self) -> str:
         return "".join(text for text, _ in self.chosen)
+
+
+def _lessons(parts: list[str]) -> list[str]:
+    """Each part, and the whole, as far as they may be words."""
+    whole = ["".join(parts)] if len(parts) > 1 else []
+    return [text for text in [*parts, *whole] if len(text) <= LONGEST]
 
 
 _MOVES = {

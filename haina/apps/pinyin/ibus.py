@@ -35,8 +35,8 @@ class Engine(IBus.Engine):  # type: ignore[misc]
 
     def __init__(self) -> None:
         super().__init__()
-        ask = service(os.environ.get("HAINA_INPUT_URL", URL), os.environ.get("HAINA_API_KEY", ""))
-        self._keyboard = Keyboard(ask, self._commit, os.environ.get("HAINA_SCHEME", "full"))
+        ask, teach = service(os.environ.get("HAINA_INPUT_URL", URL), os.environ.get("HAINA_API_KEY", ""))
+        self._keyboard = Keyboard(ask, self._commit, teach, os.environ.get("HAINA_SCHEME", "full"))
         self._pause = 0
 
     def do_process_key_event(self, keyval: int, _keycode: int, state: int) -> bool:

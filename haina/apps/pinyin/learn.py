@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import shutil
 import sqlite3
+import threading
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import closing, suppress
@@ -29,16 +30,17 @@ _SCHEMA = """CREATE TABLE IF NOT EXISTS words (
     PRIMARY KEY (text, reading)) WITHOUT ROWID"""
 _VERSION = 1
 COPY_EVERY_S = 86_400.0
-MOST_WORDS = 50_000  # the ones chosen most often come up; all are kept
+MOST_WORDS = 20_000  # the ones chosen most often come up; all are kept
 FIRST, AGAIN, LEAST = 9.0, 2.2, 2.0  # nats of a word chosen once, less with each doubling, and no less than
 
 
 class UserWords:
-    """One file of words. Use from one thread."""
+    """One file of words, from any thread."""
 
     def __init__(self, file: Path):
         """ValueError: the place cannot be written. `recovered` says what was done about a damaged file, or is ""."""
         self.file, self.recovered = file, ""
+        self._lock = threading.Lock()  # of one transaction after the other
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
             self._db = self._open()
@@ -59,7 +61,7 @@ class UserWords:
             for text, reading in words
             if _typable(text, reading)
         ]
-        with self._db:
+        with self._lock, self._db:
             self._db.executemany(
                 "INSERT INTO words VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
                 " times = times + excluded.times, last_s = excluded.last_s",
@@ -69,10 +71,17 @@ class UserWords:
 
     def forget(self, text: str) -> bool:
         """Whether there was such a word."""
-        with self._db:
+        with self._lock, self._db:
             gone = self._db.execute("DELETE FROM words WHERE text = ?", (text,)).rowcount
         self._trie = None
         return gone > 0
+
+    def forget_all(self) -> int:
+        """How many words there were."""
+        with self._lock, self._db:
+            gone = self._db.execute("DELETE FROM words").rowcount
+        self._trie = None
+        return gone
 
     def all(self) -> list[tuple[str, str, int]]:
         """Text, reading and times, the most chosen first."""
@@ -179,6 +188,13 @@ def _connected(file: Path) -> sqlite3.Connection:
         db.close()
         raise
     return db
+
+
+def spelled(texts: Iterable[str]) -> list[tuple[str, list[str]]]:
+    """Texts with their syllables, to be learnt. Left out is what has no reading, what is longer than a word, and single
+    characters: often chosen, they would push themselves into every sentence."""
+    read = ((text, pinyin.read(text)) for text in texts if 2 <= len(text) <= LONGEST)
+    return [(text, [part[:-1] for part in reading]) for text, reading in read if reading]
 
 
 def _typable(text: str, reading: Sequence[str]) -> bool:

@@ -19,15 +19,15 @@ import numpy as np
 
 from haina.apps.pinyin.decoder import Candidate, Decoder
 from haina.apps.pinyin.keys import PAIRS, Spelling
-from haina.apps.pinyin.learn import UserWords
-from haina.apps.pinyin.lexicon import LONGEST, SPECIAL
+from haina.apps.pinyin.learn import UserWords, spelled
+from haina.apps.pinyin.lexicon import SPECIAL
 from haina.apps.pinyin.prior import Language
 from haina.native.lattice import STEP
-from haina.text import pinyin
 from haina.wording import say
 
 SCHEMES = ("full", "xiaohe", "ziranma", "microsoft")
-BEFORE_RANKING = 24  # texts that a network is asked about
+BEFORE_RANKING = 24  # texts of all the keys that are looked for
+WHOLE = 5  # of them, that stand before the words which the keys begin with
 Ranker = Callable[
     [str, str, Sequence[Candidate]], list[Candidate]
 ]  # context, keys, candidates → in a better order
@@ -147,18 +147,25 @@ class Composition:
             self._decoder.type(self._keys.pop())
 
     def candidates(self, top: int = 10, *, quick: bool = False) -> list[Candidate]:
-        """Whole texts, then words that the keys begin with. quick: without asking the network."""
+        """Whole texts, words that the keys begin with, more whole texts. quick: without asking the network."""
         if not self.keys:
             return []
-        ranker = None if quick else self.method.ranker
-        found = self._decoder.sentences(max(top, BEFORE_RANKING) if ranker else top)
-        if ranker:
-            found = ranker(self.context + self.text, self.keys, found)
-        found = found[:top]
-        if len(found) < top:
-            said = {candidate.text for candidate in found}
-            found += [word for word in self._decoder.words(top) if word.text not in said][: top - len(found)]
-        return found
+        if quick or not self.method.ranker:
+            return self.with_words(self._decoder.sentences(top), top)
+        whole = self._decoder.sentences(BEFORE_RANKING)
+        return self.with_words(self.method.ranker(self.context + self.text, self.keys, whole), top)
+
+    def whole(self, keys: str) -> list[Candidate]:
+        """Texts of all of these keys, the likeliest first. ValueError: as `type`."""
+        self.type(keys)
+        return self._decoder.sentences(BEFORE_RANKING)
+
+    def with_words(self, whole: list[Candidate], top: int) -> list[Candidate]:
+        """Texts of all keys with the words that the keys begin with behind the best of them."""
+        said = {candidate.text for candidate in whole[:WHOLE]}
+        words = [word for word in self._decoder.words(top) if word.text not in said]
+        said |= {word.text for word in words}
+        return [*whole[:WHOLE], *words, *(more for more in whole[WHOLE:] if more.text not in said)][:top]
 
     def words(self, top: int = 10) -> list[Candidate]:
         """Words that the keys begin with."""
@@ -192,8 +199,5 @@ class Composition:
 
 def _lessons(chosen: list[Candidate]) -> list[tuple[str, list[str]]]:
     """What a commit teaches: each choice that is a word, and the words of a text put together from several."""
-    texts = [candidate.text for candidate in chosen if len(candidate.text) <= LONGEST]
-    if len(chosen) > 1 and len(whole := "".join(candidate.text for candidate in chosen)) <= LONGEST:
-        texts.append(whole)
-    read = ((text, pinyin.read(text)) for text in texts)
-    return [(text, [part[:-1] for part in reading]) for text, reading in read if reading]
+    texts = [candidate.text for candidate in chosen]
+    return spelled([*texts, "".join(texts)] if len(texts) > 1 else texts)

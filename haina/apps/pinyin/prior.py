@@ -1,7 +1,7 @@
 """What is known of the language without a network: a word trigram and the words by their readings, in one mapped file.
 
-The file is a safetensors one whose tensors are the arrays of haina/native/lattice.py; build.py makes it, README.md
-beside it names the sources. It does not know keys.
+The file is a safetensors one whose tensors are the arrays of haina/native/lattice.py, those that rise (RISING) as
+steps; build.py makes it, README.md beside it names the sources. It does not know keys.
 """
 
 from __future__ import annotations
@@ -13,12 +13,14 @@ from pathlib import Path
 import numpy as np
 
 from haina.apps.pinyin.lexicon import BOUNDARY, LONGEST, NUMBER, OTHER, SPECIAL
+from haina.checkpoint.raw import Stored
 from haina.checkpoint.read_safetensors import file_header, read_safetensors
 from haina.native.lattice import STEP, Prior, Trie
 from haina.wording import say
 
 FILE = Path(__file__).with_name("prior.safetensors")
 CONTEXT = 16  # characters of the left context that are looked at
+RISING = ("char_start", "context", "entry_start", "first", "pair_start", "triple_start")
 _TYPES = {"U8": np.uint8, "U16": np.uint16, "U32": np.uint32}
 _SEEN, _ODD = 20.0, np.uint64(0x9E3779B97F4A7C15)  # nats of a character that is no word
 
@@ -49,7 +51,7 @@ class Language:
                     f"{file} 不是 haina 的先验文件；请重新安装 haina",
                 )
             )
-        arrays = {name: stored[name].data.view(_TYPES[stored[name].dtype]) for name in wanted}
+        arrays = {name: _read(name, stored[name]) for name in wanted}
         prior = {name: arrays[f"prior.{name}"] for name in _arrays(Prior)}
         trie = {name: arrays[f"trie.{name}"] for name in _arrays(Trie)}
         return cls(Prior(**prior, boundary=BOUNDARY, other=OTHER), Trie(**trie))
@@ -57,7 +59,7 @@ class Language:
     def save(self, file: Path) -> None:
         """Write it, the widest types first, so that every array lies at a multiple of its items."""
         parts = (
-            (f"{part}.{name}", getattr(getattr(self, part), name))
+            (f"{part}.{name}", _steps(name, getattr(getattr(self, part), name)))
             for part, kind in _PARTS
             for name in _arrays(kind)
         )
@@ -113,6 +115,20 @@ def _special(char: str) -> int:
     if char.isdigit() or char in ".%":
         return NUMBER
     return OTHER if char.isalpha() else BOUNDARY
+
+
+def _steps(name: str, array: np.ndarray) -> np.ndarray:
+    """As it is stored: a rising array by its steps, which fit two bytes."""
+    if name not in RISING:
+        return array
+    steps = np.diff(array, prepend=np.uint32(0))
+    assert steps.max(initial=0) < 1 << 16, name
+    return steps.astype(np.uint16)
+
+
+def _read(name: str, tensor: Stored) -> np.ndarray:
+    array: np.ndarray = tensor.data.view(_TYPES[tensor.dtype])
+    return np.cumsum(array, dtype=np.uint32) if name.rpartition(".")[2] in RISING else array
 
 
 def _arrays(kind: type) -> list[str]:

@@ -45,6 +45,9 @@ SPURIOUS = {
     "花": {("上声四纸", "上")},
     "龙": {("入声十四缉", "入")},
     "乡": {("去声二十三漾", "去")},
+    "阁": {("入声十五合", "入"), ("第十九部", "入")},
+    "那": {("第十部", "仄")},
+    "刺": {("第十八部", "入")},
 }
 Rows = list[tuple[str, str, str]]  # part, tone, characters
 
@@ -78,14 +81,14 @@ def _write(name: str, rows: Rows) -> None:
 
 
 def _pingshui(folder: Path) -> Rows:
-    """105 parts of one table; the one it lacks, 三讲, from the other."""
+    """105 parts of one table, each with the character it is named by (先 is not in its own); 三讲 from the other."""
     rows: Rows = []
     for section, parts in _json(folder, "pingshui_rhyme.json").items():
         tone = section[-3] if section[-2] == "声" and section[-3] in "上去入" else "平"
         for name, chars in parts.items():
             if (tone, name) == ("上", "四纸"):
                 rows.append(("三讲", "上", _once(_other(folder, "上聲三講"))))
-            rows.append((name.removeprefix("入声"), tone, _once("".join(chars))))
+            rows.append((name.removeprefix("入声"), tone, _once("".join(chars) + name[-1])))
     return [(f"{tone}声{name}" if tone != "平" else name, tone, chars) for name, tone, chars in rows]
 
 

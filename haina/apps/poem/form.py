@@ -168,16 +168,24 @@ def shi(name: str, lines: int, book: str, *, twists: bool, near: bool) -> Form |
     free = kind in ("排律", "古风")
     least = 10 if kind == "排律" else 4
     if (not free and count != KINDS_OF_SHI[kind]) or count % 2 or not least <= count <= LONGEST_VERSE_LINES:
-        may = f"{least} … {LONGEST_VERSE_LINES}" if free else str(KINDS_OF_SHI[kind])
-        raise ValueError(
-            say(
-                f"{name} cannot have {count} lines; an even number of {may}",
-                f"{name}不能有 {count} 句；应为偶数：{may}",
-            )
-        )
+        raise ValueError(_not_so_many(name, count, least if free else 0))
     if kind.startswith("古"):
         return ancient(name, length, count, book=book)
     return regulated(name, length, count, book=book, twists=twists, near=near)
+
+
+def _not_so_many(name: str, count: int, least: int) -> str:
+    """least: of lines, where their number is free."""
+    if least:
+        return say(
+            f"{name} cannot have {count} lines; give an even number of {least} … {LONGEST_VERSE_LINES}",
+            f"{name}不能有 {count} 句；应为 {least} 至 {LONGEST_VERSE_LINES} 间的偶数",
+        )
+    usual = KINDS_OF_SHI[name[2:]]
+    return say(
+        f"{name} has {usual} lines, not {count}; leave --lines out",
+        f"{name}共 {usual} 句，不是 {count} 句；请去掉 --lines",
+    )
 
 
 # -- 对联 ---------------------------------------------------------------------------------------------------------

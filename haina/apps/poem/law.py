@@ -11,12 +11,13 @@ word sounds well, how the network sees it: not known here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from typing import NamedTuple
 
-from haina.apps.poem.form import Form, Slot
+from haina.apps.poem.form import Form
+from haina.apps.poem.graph import Graph, Need, Needs, Node
 from haina.engine.rule import Rule
 from haina.text.characters import HAN
 from haina.text.hanzi import EITHER, LEVEL, OBLIQUE, Book, book
@@ -24,27 +25,6 @@ from haina.text.hanzi import EITHER, LEVEL, OBLIQUE, Book, book
 # Parts of 平水韵 from which the first line of a poem may borrow (王力《诗词格律》, 首句用邻韵).
 NEIGHBOURS = "东冬 江阳 支微齐 鱼虞 佳灰 真文元 元寒删先 萧肴豪 麻佳 庚青蒸 覃盐咸".split()
 ALL = -1  # a mask of every part
-
-
-class Node(NamedTuple):
-    """One character of one pattern. kinds: tones it must have, all of them. said: the character that is given."""
-
-    at: int
-    kinds: frozenset[str]
-    rhyme: str
-    near: bool
-    again: int
-    said: str
-    then: tuple[int, ...]  # nodes; none: the end
-
-
-class Need(NamedTuple):
-    """What the feet ahead ask of one rhyme: so many free words of each kind, and the words that are given."""
-
-    rhyme: str
-    free: tuple[int, int, int]  # level, oblique, either
-    given: tuple[tuple[str, str], ...]  # word and kind, sorted
-    near: frozenset[str] = frozenset()  # given words that need a neighbouring part only
 
 
 class Way(NamedTuple):
@@ -73,81 +53,32 @@ class Law:
         return book(self.form.book)
 
     @cached_property
-    def letters(self) -> tuple[str, ...]:
-        return tuple(sorted({node.rhyme for node in self.nodes if node.rhyme}))
+    def writes(self) -> Book:
+        """The book to write by: any reading of a text is accepted, but what is written has a usual one."""
+        return self.book if self.alphabet is None else self.book.usual
 
     @cached_property
-    def memory(self) -> int:
-        """How many characters back the form looks."""
-        return max((node.again for node in self.nodes), default=0)
+    def graph(self) -> Graph:
+        return Graph(self.form, self.given)
+
+    @cached_property
+    def nodes(self) -> tuple[Node, ...]:
+        return self.graph.nodes
+
+    @cached_property
+    def letters(self) -> tuple[str, ...]:
+        return self.graph.letters
 
     @cached_property
     def start(self) -> Verse | None:
         """The empty poem; None: what is asked cannot be met."""
-        if any(self._given[i] != self._given.get(source) for i, source in self._again if i in self._given):
+        if not self.graph.agrees:
             return None
         parts = tuple(self.rhymes.get(letter, ALL) & self._all for letter in self.letters)
         spent = (frozenset[str](),) * len(parts)
-        ways = (Way(node, parts, spent) for node in self._entries)
+        ways = (Way(node, parts, spent) for node in self.graph.entries)
         open_ = frozenset(way for way in ways if self.open(way))
         return Verse(self, 0, 0, open_) if open_ else None
-
-    # -- the graph ------------------------------------------------------------------------------------------------
-
-    @cached_property
-    def _graph(self) -> tuple[tuple[Node, ...], tuple[int, ...]]:
-        """The nodes, and where poems begin. A node comes behind those that follow it."""
-        nodes: list[Node] = []
-        entries: list[int] = []
-        for pattern in self.form.patterns:
-            then: tuple[int, ...] = ()
-            at = self.form.size
-            for couplet in reversed(pattern):
-                at -= len(couplet[0])
-                then = tuple(self._chain(nodes, way, at, then) for way in couplet)
-            entries += then
-        return tuple(nodes), tuple(entries)
-
-    def _chain(self, nodes: list[Node], slots: tuple[Slot, ...], at: int, then: tuple[int, ...]) -> int:
-        """Nodes for one way of a couplet; the first one's number. What is said again must suit both places."""
-        kinds = [{slot.kind} - {EITHER} for slot in slots]
-        rhymes = [slot.rhyme for slot in slots]
-        for i in reversed(range(len(slots))):
-            if slots[i].again:
-                source = i - slots[i].again
-                kinds[source] |= kinds[i]
-                rhymes[source], rhymes[i] = rhymes[source] or rhymes[i], ""
-        for i in reversed(range(len(slots))):
-            slot, said = slots[i], self._given.get(at + i, "")
-            nodes.append(Node(at + i, frozenset(kinds[i]), rhymes[i], slot.near, slot.again, said, then))
-            then = (len(nodes) - 1,)
-        return then[0]
-
-    @cached_property
-    def _given(self) -> dict[int, str]:
-        """Given characters, also where they are said again."""
-        given = dict(self.given)
-        for i, source in reversed(self._again):
-            if i in given:
-                given.setdefault(source, given[i])
-        for i, source in self._again:
-            if source in given:
-                given.setdefault(i, given[source])
-        return given
-
-    @cached_property
-    def _again(self) -> list[tuple[int, int]]:
-        """Places that say again what stood at earlier ones; forms with such have one pattern."""
-        slots = self.form.patterns[0][0][0]
-        return [(i, i - slot.again) for i, slot in enumerate(slots) if slot.again]
-
-    @property
-    def nodes(self) -> tuple[Node, ...]:
-        return self._graph[0]
-
-    @property
-    def _entries(self) -> tuple[int, ...]:
-        return self._graph[1]
 
     # -- characters -----------------------------------------------------------------------------------------------
 
@@ -173,13 +104,8 @@ class Law:
     def _with_tones(self, kinds: frozenset[str]) -> frozenset[str]:
         chars = self.book.kinds[EITHER] if self.alphabet is None else self.alphabet
         for kind in kinds:
-            chars = chars & self._tones[kind]
+            chars = chars & self.writes.kinds[kind]
         return chars
-
-    @property
-    def _tones(self) -> Mapping[str, frozenset[str]]:
-        """The characters of each kind: any reading is accepted, but what is written has a usual one."""
-        return self.book.kinds if self.alphabet is None else self.book.usual
 
     def suits(self, node: Node, char: str) -> bool:
         """Whether a character may stand there by itself. Where the tone is free, so is the character."""
@@ -190,21 +116,22 @@ class Law:
             return False
         if not node.kinds:
             return bool(HAN.match(char)) or char == node.said
-        tones = self.book.kinds if node.said else self._tones
-        return all(char in tones[kind] for kind in node.kinds)
+        own = self.book if node.said else self.writes
+        return all(char in own.kinds[kind] for kind in node.kinds)
 
     def parts(self, char: str, node: Node) -> int:
         """The rhyme parts, as bits, that a foot leaves possible."""
+        own = self.book if node.said else self.writes
         mask = 0
         for kind in node.kinds or {EITHER}:
-            for part in self.book.rhymes(char, kind):
+            for part in own.rhymes(char, kind):
                 mask |= _neighbours(self.book)[part] if node.near else 1 << part
         return mask
 
     def words(self, part: int, kind: str) -> frozenset[str]:
         """The rhyme words of a part to write with."""
         if (part, kind) not in self._words:
-            words = (self.book.members(part, kind) & self._tones[kind]) - self.barred
+            words = self.writes.members(part, kind) - self.barred
             self._words[part, kind] = words if self.alphabet is None else words & self.alphabet
         return self._words[part, kind]
 
@@ -215,15 +142,9 @@ class Law:
     # -- whether a poem can be finished -----------------------------------------------------------------------------
 
     @cached_property
-    def _needs(self) -> tuple[frozenset[tuple[Need, ...]], ...]:
-        """Of each node: what the feet from it on ask, for each way to the end; empty: a given character shuts it."""
-        found: list[frozenset[tuple[Need, ...]]] = []
-        for node in self.nodes:
-            ahead = [needs for then in node.then for needs in found[then]] if node.then else [()]
-            if node.said and not self.suits(node, node.said):
-                ahead = []
-            found.append(frozenset(_with(needs, node) for needs in ahead))
-        return tuple(found)
+    def _needs(self) -> tuple[frozenset[Needs], ...]:
+        """Of each node what the feet from it on ask; nothing: a given character shuts it."""
+        return self.graph.needs(lambda node: bool(node.said) and not self.suits(node, node.said))
 
     @cached_property
     def _open(self) -> dict[Way, bool]:
@@ -235,7 +156,7 @@ class Law:
             self._open[way] = any(self._met(needs, way) for needs in self._needs[way.node])
         return self._open[way]
 
-    def _met(self, needs: tuple[Need, ...], way: Way) -> bool:
+    def _met(self, needs: Needs, way: Way) -> bool:
         for need in needs:
             i = self.letters.index(need.rhyme)
             if not any(self._rhymes(need, part, way.spent[i]) for part in _bits(way.parts[i])):
@@ -382,42 +303,19 @@ class Verse(Rule):
                 ahead |= {after} if after else set()
         if not (ahead or ends):
             return None
-        back = (self.back + char)[-self.law.memory :] if self.law.memory else ""
+        back = (self.back + char)[-self.law.graph.memory :] if self.law.graph.memory else ""
         return Verse(self.law, self.at + 1, 0, frozenset(ahead), back)
 
     def complete(self) -> bool:
         return self.at == self.law.form.size and not self.mark
 
-    def chars(self) -> Iterable[str]:
+    def chars(self) -> Collection[str]:
         if mark := self.mark:
             return mark[0]
         return self.law.offered(self.ways, self.back)
 
     def __str__(self) -> str:
         return f"{self.law.form.name} {self.at}/{self.law.form.size}"
-
-
-def _with(needs: tuple[Need, ...], node: Node) -> tuple[Need, ...]:
-    """What the feet behind a node ask, and its own."""
-    if not node.rhyme:
-        return needs
-    kind = next(iter(node.kinds)) if len(node.kinds) == 1 else EITHER
-    own = next((need for need in needs if need.rhyme == node.rhyme), Need(node.rhyme, (0, 0, 0), ()))
-    if node.said and node.near:
-        new = own._replace(near=own.near | {node.said})
-    elif node.said:
-        new = own._replace(given=tuple(sorted([*own.given, (node.said, kind)])))
-    else:
-        level, oblique, either = own.free
-        more = 0 if node.near else 1
-        new = own._replace(
-            free=(
-                level + more * (kind == LEVEL),
-                oblique + more * (kind == OBLIQUE),
-                either + more * (kind == EITHER),
-            )
-        )
-    return (*(need for need in needs if need.rhyme != node.rhyme), new)
 
 
 def _bits(mask: int) -> Iterator[int]:

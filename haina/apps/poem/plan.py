@@ -26,6 +26,7 @@ Scope = Literal["keep", "line", "couplet", "all"]
 MARKS = re.compile(r"[，。、；：！,.;:!\s]+")  # without ？, which is a blank
 CLOSING = "，。、；：！？,.;:!? "
 LONGEST_COUPLET, MOST_KEYWORDS = 60, 8
+_PLACES = (1, 2, 3, 4, 5, -1)  # where else an acrostic may stand
 LAWS = 4  # with words in different places, so that there is something to choose from
 
 
@@ -76,11 +77,7 @@ def _unknown(name: str) -> ValueError:
 
 def laws(wish: Wish, alphabet: frozenset[str] | None, chance: random.Random) -> list[Law]:
     """At least one law that meets the wish, all of one form. ValueError: what cannot be met, and what could."""
-    form = form_of(wish)
-    given = {**_given(wish, form), **_acrostic(wish, form)}
-    _agree(wish, form, given)
-    rhymes = {"a": 1 << book(form.book).part(wish.rhyme)} if wish.rhyme else {}
-    law = Law(form, given, rhymes, alphabet)
+    law = _law(wish, alphabet)
     if law.start is None:
         raise _unmet(wish, law)
     if not wish.keywords:
@@ -92,6 +89,15 @@ def laws(wish: Wish, alphabet: frozenset[str] | None, chance: random.Random) -> 
             raise _no_place(wish, law, chance)
         found.append(placed)
     return found
+
+
+def _law(wish: Wish, alphabet: frozenset[str] | None) -> Law:
+    """The law of all but the keywords; it may be shut."""
+    form = form_of(wish)
+    given = {**_given(wish, form), **_acrostic(wish, form)}
+    _agree(wish, form, given)
+    rhymes = {"a": 1 << book(form.book).part(wish.rhyme)} if wish.rhyme else {}
+    return Law(form, given, rhymes, alphabet)
 
 
 def answer_law(first: str, alphabet: frozenset[str] | None) -> Law:
@@ -286,20 +292,40 @@ def _blamed(wish: Wish, law: Law, at: int) -> ValueError:
 
 def _cure(wish: Wish, law: Law) -> str:
     """What is nearest to the wish and can be met."""
+    elsewhere = [replace(wish, at=at) for at in _PLACES] if wish.acrostic else []
     looser = [
         (replace(wish, rhyme=""), say("leave out --rhyme", "可去掉 --rhyme")),
         (replace(wish, pattern=""), say("leave out --pattern", "可去掉 --pattern")),
         (replace(wish, twists=True, near=True), say("add --twists --near", "可加 --twists --near")),
+        *((other, say(f"use --at {other.at}", f"可用 --at {other.at}")) for other in elsewhere),
+        *(
+            (other, say(f"use --number {other.number}", f"可用 --number {other.number}"))
+            for other in _others(wish)
+        ),
         (replace(wish, book="中华新韵"), say("use --book 中华新韵", "可用 --book 中华新韵")),
-        (replace(wish, form=_ancient(wish.form), pattern="", rhyme=""), f"--form {_ancient(wish.form)}"),
+        (
+            replace(wish, form=_ancient(wish.form), pattern="", rhyme=""),
+            say(f"use --form {_ancient(wish.form)}", f"可用 --form {_ancient(wish.form)}"),
+        ),
     ]
     for other, words in looser:
-        if other != wish and other.form:
-            form = form_of(other)
-            rhymes = law.rhymes if other.rhyme and other.book == wish.book else {}
-            if Law(form, law.given, rhymes, law.alphabet).start:
-                return words
+        if other != wish and other.form and _met(other, law.alphabet):
+            return words
     return say("change that character", "请换掉这个字")
+
+
+def _met(wish: Wish, alphabet: frozenset[str] | None) -> bool:
+    """Whether it can be met, its keywords left out."""
+    try:
+        return _law(wish, alphabet).start is not None
+    except ValueError:
+        return False
+
+
+def _others(wish: Wish) -> list[Wish]:
+    """The same to the other forms of its tune."""
+    tune = tunes.find(wish.form)
+    return [replace(wish, number=n) for n in range(1, len(tune.patterns) + 1)] if tune else []
 
 
 def _ancient(form: str) -> str:
@@ -330,12 +356,14 @@ def _no_place(wish: Wish, law: Law, chance: random.Random) -> ValueError:
 def _cure_word(wish: Wish, law: Law, word: str, chance: random.Random) -> str:
     looser = [
         (replace(wish, twists=True), say("add --twists", "可加 --twists")),
-        (replace(wish, form=_ancient(wish.form), pattern=""), f"--form {_ancient(wish.form)}"),
-        (replace(wish, form="七言古绝", pattern=""), "--form 七言古绝"),
+        *(
+            (replace(wish, form=form, pattern="", rhyme=""), say(f"use --form {form}", f"可用 --form {form}"))
+            for form in (_ancient(wish.form), "七言古绝")
+        ),
     ]
     for other, words in looser:
-        if other == wish or not other.form:
+        if other == wish or not other.form or not _met(other, law.alphabet):
             continue
-        if _placed(Law(form_of(other), alphabet=law.alphabet), [word], chance):
+        if _placed(_law(other, law.alphabet), [word], chance):
             return words
     return say("choose another word", "请换一个词")

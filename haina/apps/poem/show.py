@@ -1,4 +1,4 @@
-"""Poems for people: lines, columns from right to left, tones and rhymes beside them; as text, SVG, HTML or a record.
+"""Poems as others take them along: a record, SVG, a page to print.
 
 ○ is level, ● oblique, ⊙ unknown to the rhyme book; △ is a level rhyme word, ▲ an oblique one. It knows how a poem
 looks, not how it came about.
@@ -13,12 +13,11 @@ from typing import Any
 
 from haina.apps.poem.anthology import Anthology, Quotation
 from haina.apps.poem.explain import Explanation, Sign, explain
-from haina.apps.poem.write import Poem, lines_of
+from haina.apps.poem.write import Poem
 from haina.wording import say
 
 CELL, COLUMN, MARGIN = 44, 66, 48  # pixels of the picture
 INK, FAINT, PAPER, RED = "#26221d", "#8a8175", "#fbf8f1", "#a33b2e"
-SPACE = "　"
 
 
 def sign_of(sign: Sign) -> str:
@@ -26,30 +25,6 @@ def sign_of(sign: Sign) -> str:
     if sign.level is None:
         return "⊙"
     return ("△" if sign.level else "▲") if sign.rhyme else ("○" if sign.level else "●")
-
-
-def explained(poem: Explanation) -> str:
-    """Each line with its tones under it, and what it rhymes on."""
-    shown = [f"{poem.form.name} · {poem.label} · {poem.form.book}"]
-    for line in poem.lines:
-        mark = line[-1].mark
-        foot = f"{SPACE}{line[-1].rhyme}" if line[-1].rhyme else ""
-        shown += ["".join(sign.char for sign in line) + mark, "".join(map(sign_of, line)) + foot]
-    return "\n".join(shown)
-
-
-def columns(text: str) -> str:
-    """Each line of the poem a column, the first on the right."""
-    rows = ["".join(char for char in line if char not in "，。、") for line in _split(text)]
-    height = max(map(len, rows))
-    padded = [row.ljust(height, SPACE) for row in rows]
-    return "\n".join(SPACE.join(column[i] for column in reversed(padded)) for i in range(height))
-
-
-def _split(text: str) -> list[str]:
-    for mark in "，。、":
-        text = text.replace(mark, mark + "\n")
-    return [line for line in text.split("\n") if line]
 
 
 def record(poem: Poem, *, references: bool = False) -> dict[str, Any]:
@@ -68,6 +43,8 @@ def record(poem: Poem, *, references: bool = False) -> dict[str, Any]:
         "theme": round(poem.theme, 4),
         "repeated": round(poem.repeated, 4),
         "copied": list(poem.copied),
+        "parallel": round(poem.parallel, 4),
+        "misread": list(poem.misread),
     }
 
 
@@ -137,25 +114,8 @@ def _ruby(sign: Sign) -> str:
     return f"<ruby>{escape(sign.char)}<rt>{sign_of(sign)}</rt></ruby>"
 
 
-def told(poem: Poem, *, vertical: bool, explains: bool, references: bool) -> str:
-    """A poem for a terminal."""
-    why = explain(poem.form, poem.text) if explains else None
-    shown = [columns(poem.text)] if vertical else [] if why else [poem.text]
-    shown += [explained(why)] if why else []
-    if references:
-        for line in lines_of(poem.text):
-            like = "；".join(f"{each.line}（{each.source}）" for each in Anthology.shipped().like(line))
-            shown.append(f"{line}  ≈  {like}")
-    if poem.copied:
-        known = "、".join(poem.copied)
-        shown.append(say(f"(others wrote, too: {known})", f"（与前人相同的句子：{known}）"))
-    return "\n".join(shown)
-
-
-def drawn(poem: Poem, file: Path, *, title: str) -> None:
-    """The picture or page of a poem into a file. ValueError: its name ends in neither .svg nor .html."""
-    why = explain(poem.form, poem.text)
-    assert why, "a poem outside its form"
+def suits(file: Path) -> Path:
+    """A file that a poem can be drawn into. ValueError: its name ends in neither .svg nor .html."""
     if file.suffix not in (".svg", ".html"):
         raise ValueError(
             say(
@@ -163,4 +123,11 @@ def drawn(poem: Poem, file: Path, *, title: str) -> None:
                 f"{file}：请以 .svg 或 .html 为后缀",
             )
         )
+    return file
+
+
+def drawn(poem: Poem, file: Path, *, title: str) -> None:
+    """The picture or page of a poem into a file that `suits`."""
+    why = explain(poem.form, poem.text)
+    assert why, "a poem outside its form"
     file.write_text(svg(why, title=title) if file.suffix == ".svg" else html(why, title=title), "utf-8")

@@ -65,10 +65,11 @@ class Voice:
     def forced(self, verse: Verse) -> tuple[tuple[int, ...], Verse]:
         """What follows with certainty: given characters and marks, in the ids the tokenizer gives them."""
         text = ""
-        while not verse.complete() and len(chars := tuple(verse.chars())) == 1:
-            after = verse.step(chars[0])
+        while not verse.complete() and len(chars := verse.chars()) == 1:
+            (char,) = chars
+            after = verse.step(char)
             assert after, "a character was offered that may not come"
-            text, verse = text + chars[0], after
+            text, verse = text + char, after
         return self.verse(text), verse
 
 

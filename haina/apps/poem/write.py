@@ -8,7 +8,7 @@ what they repeat. It knows what may be asked of an engine; it does not know how 
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
@@ -16,6 +16,8 @@ import numpy as np
 
 from haina.apps.model import Model
 from haina.apps.poem.anthology import Anthology
+from haina.apps.poem.couplet import answers, parallel
+from haina.apps.poem.explain import explain
 from haina.apps.poem.form import Form
 from haina.apps.poem.known import Known
 from haina.apps.poem.law import Law
@@ -35,6 +37,8 @@ SAMPLING = Sampling(temperature=0.75, top_p=0.9, presence_penalty=1.0)
 THEME = 2.0  # of the cosine of its vector and the theme's
 REPEATED = 0.5  # times the share of its characters that it has already
 COPIED = 3.0  # times the share of its lines that somebody else wrote
+PARALLEL = 0.3  # of nats by which the middle couplets of 律诗 answer each other (couplet.py)
+MISREAD = 2.0  # times the share of characters that the form reads against their sense
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,8 @@ class Poem:
     """A poem and why it stands where it stands. text: with marks, a sentence a line. copied: lines found elsewhere.
 
     nats: of a character, by the network. theme: cosine with the theme, 0 without one. repeated: share of characters
-    that came before.
+    that came before. parallel: how well its middle couplets answer each other. misread: characters that the form reads
+    against the sense of the word they stand in.
     """
 
     text: str
@@ -51,6 +56,8 @@ class Poem:
     theme: float
     repeated: float
     copied: tuple[str, ...]
+    parallel: float
+    misread: tuple[str, ...]
 
     @property
     def score(self) -> float:
@@ -59,6 +66,8 @@ class Poem:
             + THEME * self.theme
             - REPEATED * self.repeated
             - COPIED * len(self.copied) / len(self.form.lines)
+            + PARALLEL * self.parallel
+            - MISREAD * len(self.misread) / self.form.size
         )
 
 
@@ -67,10 +76,22 @@ class Poem:
 Writing = Generator[Sequence[Asked], Sequence[Sequence[Event]], list[Poem]]
 
 
-class Poet:
-    """A model that writes verse. It keeps what it has found out about its vocabulary."""
+@dataclass(frozen=True)
+class _Task:
+    """What all candidates have in common. wanted: lines that do not count as copied. upper: the line to be answered."""
 
-    def __init__(self, model: Model):
+    heading: str
+    form: Form
+    theme: str = ""
+    wanted: frozenset[str] = frozenset()
+    upper: str = ""
+
+
+class Poet:
+    """A model that writes verse, of each poem so many drafts. It keeps what it has found out about its vocabulary."""
+
+    def __init__(self, model: Model, *, drafts: int = DRAFTS):
+        self.drafts = drafts
         self.context, self.tokenizer = model.context, model.tokenizer
         self.voice = Voice(model.tokenizer, model.checkpoint.config.vocab_size)
         self.banned = model.unspeakable_ids.union(model.tokenizer.character_mode or ())
@@ -79,55 +100,85 @@ class Poet:
     def write(self, wish: Wish, *, theme: str = "", author: str = "", seed: int | None = None) -> Writing:
         """Poems that meet the wish, best first. ValueError: what cannot be met, or the theme is too long."""
         chance, theme = random.Random(seed), title(theme)
+        author = " ".join(author.split())
+        if len(author) > LONGEST_AUTHOR:
+            raise ValueError(
+                say(
+                    f"the author's name has {len(author):,} characters; give one of up to {LONGEST_AUTHOR}",
+                    f"作者名共 {len(author):,} 字；应在 {LONGEST_AUTHOR} 字以内",
+                )
+            )
         asked = laws(wish, self.voice.alphabet, chance)
-        heading = _heading(asked[0].form, theme, author[:LONGEST_AUTHOR])
-        return self._written(heading, asked, theme, chance)
+        form = asked[0].form
+        heading = _heading(form, theme, author)
+        return self._written(_Task(heading, form, theme, _given_lines(asked[0])), asked, chance)
 
     def answer_couplet(self, first: str, *, seed: int | None = None) -> Writing:
         """Lower lines to an upper one, best first. ValueError: it is no line of verse."""
         law = answer_law(first, self.voice.alphabet)
-        return self._written(f"{first.strip(CLOSING)}，", [law], "", random.Random(seed))
+        task = _Task(f"{first.strip(CLOSING)}，", law.form, upper="".join(HAN.findall(first)))
+        return self._written(task, [law], random.Random(seed))
 
     def collect(self, wish: Wish, *, theme: str = "", seed: int | None = None) -> Writing:
         """Poems of lines by known poets (集句), best first. ValueError: there are none."""
         chance, theme = random.Random(seed), title(theme)
         law = laws(wish, None, chance)[0]
+        self._room(self.voice.heading(_heading(law.form, theme, "")), law)
         found = Anthology.shipped().collect(law, theme, chance)
         form = law.form
         texts = [_marked(form, "".join(quotation.line for quotation in poem)) for poem in found]
-        quoted = {quotation.line for poem in found for quotation in poem}
-        return self._ranked(_heading(form, theme, ""), form, texts, theme, quoted)
+        quoted = frozenset(quotation.line for poem in found for quotation in poem)
+        return self._ranked(_Task(_heading(form, theme, ""), form, theme, quoted), texts)
 
-    def _written(self, heading: str, asked: Sequence[Law], theme: str, chance: random.Random) -> Writing:
-        ids = self.voice.heading(heading)
-        requests = [self._request(ids, law, count, chance) for law, count in _shared(asked, DRAFTS)]
+    def _written(self, task: _Task, asked: Sequence[Law], chance: random.Random) -> Writing:
+        ids = self.voice.heading(task.heading)
+        requests = [self._request(ids, law, count, chance) for law, count in _shared(asked, self.drafts)]
         texts = [text for events in (yield requests) for text in self._texts(events)]
-        return (yield from self._ranked(heading, asked[0].form, texts, theme, _given_lines(asked[0])))
+        return (yield from self._ranked(task, texts))
 
-    def _ranked(
-        self, heading: str, form: Form, texts: Sequence[str], theme: str, wanted: Collection[str]
-    ) -> Writing:
-        """Texts of one form as poems, best first. `wanted` lines are not counted as copied."""
+    def _ranked(self, task: _Task, texts: Sequence[str]) -> Writing:
+        """Texts of one form as poems, best first."""
         texts = list(dict.fromkeys(texts))
-        answers = [self.voice.verse(text) for text in texts]
-        at_once = max(1, min(4, self.context // (max(map(len, answers)) + 64)))
-        parts = [tuple(answers[at : at + at_once]) for at in range(0, len(answers), at_once)]
-        scores = [Score(self.voice.heading(heading), part) for part in parts]
-        embeds = [Embed(self.voice.heading(text)) for text in ([theme, *texts] if theme else [])]
+        said = [self.voice.verse(text) for text in texts]
+        at_once = max(1, min(4, self.context // (max(map(len, said)) + 64)))
+        parts = [tuple(said[at : at + at_once]) for at in range(0, len(said), at_once)]
+        scores = [Score(self.voice.heading(task.heading), part) for part in parts]
+        embeds = [Embed(self.voice.heading(text)) for text in ([task.theme, *texts] if task.theme else [])]
         heard = yield [*scores, *embeds]
         nats = [value for events in heard[: len(scores)] for value in _scores(events)]
         vectors = [_vector(events) for events in heard[len(scores) :]]
         near = [float(vector @ vectors[0]) for vector in vectors[1:]] or [0.0] * len(texts)
-        copied = [
-            tuple(line for line in lines_of(t) if line in self.known and line not in wanted) for t in texts
-        ]
-        poems = [
-            Poem(text, form, total / form.size, cosine, _repeated(text), lines)
-            for text, total, cosine, lines in zip(texts, nats, near, copied, strict=True)
-        ]
+        poems = [self._poem(task, *told) for told in zip(texts, nats, near, strict=True)]
         return sorted(poems, key=lambda poem: poem.score, reverse=True)
 
+    def _poem(self, task: _Task, text: str, nats: float, theme: float) -> Poem:
+        why = explain(task.form, text)
+        assert why, "a poem outside its form"
+        lines = lines_of(text)
+        return Poem(
+            text,
+            task.form,
+            nats / task.form.size,
+            theme,
+            _repeated(text),
+            copied=tuple(line for line in lines if line in self.known and line not in task.wanted),
+            parallel=answers(task.upper, "".join(lines)) if task.upper else parallel(task.form, lines),
+            misread=why.misread,
+        )
+
     def _request(self, heading: tuple[int, ...], law: Law, count: int, chance: random.Random) -> Request:
+        return Request(
+            heading,
+            max_new_tokens=self._room(heading, law),
+            sampling=replace(SAMPLING, seed=chance.getrandbits(32)),
+            banned_ids=self.banned,
+            constraint=self.voice.constraint(law),
+            n=count,
+            stop_loops=False,
+        )
+
+    def _room(self, heading: tuple[int, ...], law: Law) -> int:
+        """The tokens that a poem may take. ValueError: the model's context does not hold them."""
         marks = sum(map(len, law.form.marks))
         longest = law.form.size + marks + 3 * len(law.given)  # a given character may be bytes
         if longest > self.context - len(heading):
@@ -137,15 +188,7 @@ class Poet:
                     f"{law.form.name}共 {law.form.size} 字，超出该模型的上下文；请减小 --lines",
                 )
             )
-        return Request(
-            heading,
-            max_new_tokens=longest,
-            sampling=replace(SAMPLING, seed=chance.getrandbits(32)),
-            banned_ids=self.banned,
-            constraint=self.voice.constraint(law),
-            n=count,
-            stop_loops=False,
-        )
+        return longest
 
     def _texts(self, events: Sequence[Event]) -> list[str]:
         """The answers of a request."""
@@ -194,9 +237,9 @@ def _vector(events: Sequence[Event]) -> np.ndarray:
     return vector.vector_D
 
 
-def _given_lines(law: Law) -> set[str]:
+def _given_lines(law: Law) -> frozenset[str]:
     """The lines that a person gave whole."""
-    return {"".join(law.given.get(at, "□") for at in line) for line in law.form.lines}
+    return frozenset("".join(law.given.get(at, "□") for at in line) for line in law.form.lines)
 
 
 def _marked(form: Form, chars: str) -> str:
@@ -204,8 +247,9 @@ def _marked(form: Form, chars: str) -> str:
 
 
 def _shared(asked: Sequence[Law], drafts: int) -> Iterator[tuple[Law, int]]:
-    """The drafts shared out among the laws."""
-    for law, group in groupby(asked[i * len(asked) // drafts] for i in range(max(drafts, len(asked)))):
+    """The drafts shared out among the laws, one each at least."""
+    count = max(drafts, len(asked))
+    for law, group in groupby(asked[i * len(asked) // count] for i in range(count)):
         yield law, len(list(group))
 
 

@@ -13,15 +13,15 @@ from dataclasses import dataclass
 
 from haina.apps.search.features import Question
 from haina.apps.search.rank import Ranked
-from haina.apps.search.sentences import features, sentences
+from haina.apps.search.sentences import SINGLE, TOGETHER, features, sentences
 from haina.apps.search.store import Passage
 
 READ = 5  # passages that are looked at for an answer
 MOST = 3  # sentences of an answer
 NEAR = 0.3  # how far behind the best one a further sentence may be
-WEIGHTS = (1.8, 4.1, 2.35, 0.45, 1.75, 0.45, 0.5, -4.0, 2.6)
-FOUND = (11.5, 3.9)
-FOUND_BIAS = -5.8
+WEIGHTS = (-1.2, 1.7, 1.34, 0.17, 0.07, 0.27, -2.14, 0.03, 2.52, 3.28, 7.19, 1.33, 0.92, 3.38, 1.05)
+FOUND = (4.05, 8.73)
+FOUND_BIAS = -6.55
 ENOUGH = 0.45  # of being there, from which on it is said
 
 
@@ -53,6 +53,8 @@ def answered(question: Question, ranked: Sequence[Ranked]) -> Answer:
     """The answer out of ranked passages."""
     read = [each.passage for each in ranked[:READ]]
     candidates = list(sentences(read))
+    if ranked and ranked[0].across and question.across:
+        question = question.across
     if not candidates:
         return Answer("", False, 0.0, (), tuple(ranked))
     rows = features(question, candidates, [each.score for each in ranked[:READ]])
@@ -63,13 +65,19 @@ def answered(question: Question, ranked: Sequence[Ranked]) -> Answer:
         return Answer("", False, chance, (), tuple(ranked))
     chosen = [at for at in order[:MOST] if scores[order[0]] - scores[at] <= NEAR]
     cited = tuple(cited_at(read[s.passage], s.start, s.end) for s in (candidates[at] for at in chosen))
-    said = " ".join(f"{_one_line(each.quote)} [{number}]" for number, each in enumerate(cited, start=1))
-    return Answer(said, True, chance, cited, tuple(ranked))
+    return Answer("".join(pieces(cited)), True, chance, cited, tuple(ranked))
+
+
+def pieces(cited: Sequence[Citation]) -> list[str]:
+    """The text of an answer that is nothing but quotes, a piece for each."""
+    said = (f"{' '.join(each.quote.split())} [{number}]" for number, each in enumerate(cited, start=1))
+    return [f" {text}" if at else text for at, text in enumerate(said)]
 
 
 def evidence(rows: Sequence[Sequence[float]]) -> tuple[float, float]:
-    """Numbers that tell whether the answer is there: the most that one sentence holds of the question's weight."""
-    return max(row[0] for row in rows), max(row[1] for row in rows)
+    """Numbers that tell whether the answer is there: the most of the question's characters that one sentence holds, and
+    of its pairs and stems together with the sentences about it."""
+    return max(row[SINGLE] for row in rows), max(row[TOGETHER] for row in rows)
 
 
 def chance_of(numbers: Sequence[float]) -> float:
@@ -79,7 +87,3 @@ def chance_of(numbers: Sequence[float]) -> float:
 def cited_at(passage: Passage, start: int, end: int) -> Citation:
     """The citation of a stretch of a passage."""
     return Citation(passage.document, passage.start + start, passage.start + end, passage.text[start:end])
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import count
 from typing import Literal
 
 from haina.engine.rule import Rule
@@ -117,3 +118,9 @@ def quotable(text: str) -> bool:
 def quotes(text: str) -> list[tuple[int, str]]:
     """The quotes of an answer, each as (n of its passage from 1, the stretch)."""
     return [(int(found[2]), found[1]) for found in _QUOTE.finditer(text)]
+
+
+def renumbered(text: str) -> str:
+    """The answer with its quotes numbered in their order, as citations are, and no longer by passages."""
+    number = count(1)
+    return _QUOTE.sub(lambda found: f"“{found[1]}”[{next(number)}]", text)

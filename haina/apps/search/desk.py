@@ -20,6 +20,9 @@ from haina.checkpoint.library import models
 from haina.options.search import SearchOptions
 from haina.wording import say
 
+AROUND = 3000  # characters before and behind a stretch that is shown
+LONGEST = 20_000  # of a stretch
+
 
 def own_index() -> Path:
     """Where a person's index lies."""
@@ -56,6 +59,35 @@ class Search:
         with self._one_at_a_time:
             return self.store.text(document)
 
+    def stretch(self, document: str, start: int, end: int) -> dict[str, Any] | None:
+        """text(document)[start:end], at most LONGEST characters, with what stands around it; None: no such document.
+
+        {"document", "start", "end", "before", "text", "after", "length"}; "end" is where "text" ends, "length" the
+        whole document's.
+        """
+        end = min(end, start + LONGEST)
+        with self._one_at_a_time:
+            found = self.store.around(document, max(start - AROUND, 0), end + AROUND)
+        if found is None:
+            return None
+        first, text, length = found
+        parts = text[: max(start - first, 0)], text[max(start - first, 0) : max(end - first, 0)]
+        after = text[max(end - first, 0) : max(end - first, 0) + AROUND]
+        before, middle = parts[0][-AROUND:], parts[1]
+        place = {"document": document, "start": start, "end": start + len(middle)}
+        return {**place, "before": before, "text": middle, "after": after, "length": length}
+
+    def contents(self) -> dict[str, Any]:
+        """{"folders": …, "documents": n, "passages": n, "unreadable": n}"""
+        with self._one_at_a_time:
+            documents = self.store.documents()
+            return {
+                "folders": self.store.folders,
+                "documents": len(documents),
+                "passages": self.store.size,
+                "unreadable": sum(bool(document.problem) for document in documents),
+            }
+
 
 def described(answer: Answer) -> dict[str, Any]:
     """As JSON: {"answer", "found", "citations": [{"document", "start", "end", "quote"}], "passages": […]}."""
@@ -66,17 +98,22 @@ def described(answer: Answer) -> dict[str, Any]:
             {"document": c.document, "start": c.start, "end": c.end, "quote": c.quote}
             for c in answer.citations
         ],
-        "passages": [
-            {
-                "document": ranked.passage.document,
-                "start": ranked.passage.start,
-                "end": ranked.passage.end,
-                "text": ranked.passage.text,
-                "score": round(ranked.score, 4),
-            }
-            for ranked in answer.passages
-        ],
+        "passages": passages_described(answer),
     }
+
+
+def passages_described(answer: Answer) -> list[dict[str, Any]]:
+    """As JSON: [{"document", "start", "end", "text", "score"}], best first."""
+    return [
+        {
+            "document": ranked.passage.document,
+            "start": ranked.passage.start,
+            "end": ranked.passage.end,
+            "text": ranked.passage.text,
+            "score": round(ranked.score, 4),
+        }
+        for ranked in answer.passages
+    ]
 
 
 def add_folders(folders: list[str], file: str = "", progress: Progress | None = None) -> list[Change]:

@@ -11,10 +11,19 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import compress
 
 from haina.apps.search.terms import folded, is_dense, words
 
 K1, B = 1.2, 0.75
+LITTLE = frozenset(
+    "的了是在有和与为以及其之这那个们吗呢吧么什谁哪几怎何时候被把从到对于而也就都很上中下所第一不多少"
+)
+SMALL = frozenset(
+    "a about an and are as at be been by can did do does for from had has have he her his how in is it its many much"
+    " of on or she than that the their they this to was we were what when where which who whom whose why will with"
+    " you".split()
+)
 
 
 @dataclass(frozen=True)
@@ -52,9 +61,18 @@ class Terms:
         stems = Counter(words(text)) if self._stems else Counter[str]()
         return [text.count(n) if dense else stems[n] for n, dense in zip(self.names, self.dense, strict=True)]
 
-    def held(self, found: Sequence[int]) -> float:
-        """The share of the weight whose terms occur."""
-        return sum(weight for n, weight in zip(found, self.idf, strict=True) if n) / self.weight
+    def inside(self, text: str) -> list[bool]:
+        """Which occur in a folded text."""
+        stems = frozenset(words(text)) if self._stems else frozenset()
+        return [n in (text if dense else stems) for n, dense in zip(self.names, self.dense, strict=True)]
+
+    def share(self, which: Sequence[bool]) -> float:
+        """Of the weight, what these have."""
+        return sum(compress(self.idf, which)) / self.weight
+
+    def held(self, text: str) -> float:
+        """The share of the weight whose terms occur in a folded text."""
+        return self.share(self.inside(text))
 
     def bm25(self, found: Sequence[int], length: float) -> float:
         """As a share of the weight; length: of the text, the usual one being 1."""
@@ -70,6 +88,7 @@ class Question:
     text: str
     pairs: Terms
     single: Terms
+    across: Question | None = None  # the same as the other language says it
 
     @cached_property
     def folded(self) -> str:
@@ -87,3 +106,11 @@ class Question:
 def rarity(holding: float, all: float) -> float:
     """The weight of a term that so many texts hold."""
     return math.log(1 + (all - holding + 0.5) / (holding + 0.5))
+
+
+def ordinary(term: str) -> float:
+    """The share of ordinary passages that hold a term, roughly: words that say little, characters of such, others."""
+    little = sum(char in LITTLE for char in term)
+    if (len(term) == 1 and little) or term in SMALL:
+        return 0.3
+    return 0.1 if little == len(term) == 2 else 0.01 if little else 0.001

@@ -16,7 +16,8 @@ from haina.apps.search.problem import Unreadable
 from haina.apps.search.store import Store
 from haina.wording import say, system_reason
 
-COMMIT_S, COMMIT_CHARS = 1.0, 1_000_000  # what is read anew, at most, when the program is killed
+COMMIT_S, COMMIT_CHARS = 5.0, 4_000_000  # what is read anew, at most, when the program is killed: few large
+# transactions leave FTS5 half as much to merge
 WATCH_S = 2.0
 
 Progress = Callable[[str, int, int], None]

@@ -15,7 +15,7 @@ LONGEST = 600  # of a passage, in Chinese characters; other characters count NAR
 NARROW = 0.4
 ENOUGH = 200  # from here on a passage ends at an empty line or before a heading
 HARDEST = 1000  # characters of what has no sentences
-_WIDE = re.compile(r"[\u2e80-\uffef\U00010000-\U0010ffff]")
+_WIDE = re.compile(r"[\u2e80-\uffef\U00010000-\U0010ffff]+")
 _LINE = re.compile(r"[^\n\f]*(?:[\n\f]|\Z)")
 _HEADING = re.compile("#{1,6} ")
 
@@ -42,7 +42,7 @@ def passages(text: str) -> Iterator[str]:
 
 
 def _size(text: str) -> float:
-    wide = len(_WIDE.findall(text))
+    wide = sum(map(len, _WIDE.findall(text)))
     return wide + NARROW * (len(text) - wide)
 
 

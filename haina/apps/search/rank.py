@@ -8,36 +8,34 @@ It knows the index; what an answer is, answer.py knows.
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 
-from haina.apps.search.features import Question, Terms, rarity
+from haina.apps.search.across import Meanings, Way, index_terms, translated
+from haina.apps.search.features import Question, Terms, ordinary, rarity
 from haina.apps.search.store import Passage, Store
-from haina.apps.search.terms import characters, folded, pairs
+from haina.apps.search.terms import characters, folded, pairs, simpler
+from haina.apps.words.terms import is_chinese
 from haina.text.normalize import sentence_ends
 
 CANDIDATES = 20
 MANY = 20_000  # passages, from which on only RAREST terms are asked for
-RAREST = 10
+RAREST = 8
 SAMPLE = 2000  # passages from which the weights of single characters come
 BESIDE = (
     300  # passages of ordinary text that are thought to stand beside the index: what a small one cannot tell
 )
+FEW = 0.001  # of the passages in another language: too few to look for
+MOST_ACROSS = 40  # terms of the other language that are looked for
 CHANGED = 1.25  # times as many passages, and they are counted anew
 EARLIER = 0.5  # of the weight of a term: what it counts in a question that follows
 LONGEST_QUESTION = 500  # characters; what follows is not read
 WEIGHTS = (8.4, 5.2, 8.7, 4.9)
 
-
-LITTLE = frozenset(
-    "的了是在有和与为以及其之这那个们吗呢吧么什谁哪几怎何时候被把从到对于而也就都很上中下所第一不多少"
-)
-SMALL = frozenset(
-    "a about an and are as at be been by can did do does for from had has have he her his how in is it its many much"
-    " of on or she than that the their they this to was we were what when where which who whom whose why will with"
-    " you".split()
-)
+ASKING = re.compile("为?什么|甚么|多少|哪[些个里儿]?|谁|怎么?样?|如何")  # no text that answers says it
 
 
 @dataclass(frozen=True)
@@ -46,23 +44,18 @@ class Ranked:
 
     passage: Passage
     score: float
-
-
-def ordinary(term: str) -> float:
-    """The share of ordinary passages that hold a term, roughly: words that say little, characters of such, others."""
-    little = sum(char in LITTLE for char in term)
-    if (len(term) == 1 and little) or term in SMALL:
-        return 0.3
-    return 0.1 if little == len(term) == 2 else 0.01 if little else 0.001
+    across: bool = False  # found by what the question is in the other language
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Of an index of `size` passages: how many characters they have, and the share of them that holds each."""
+    """Of an index of `size` passages: how many characters they have, the share of them that holds each, and the share
+    that is Chinese."""
 
     size: int
     length: float
     holding: dict[str, float]
+    chinese: float = 0.5
 
     def near(self, size: int) -> bool:
         """Whether it still tells of an index of this size."""
@@ -76,6 +69,7 @@ class Ranking:
         self.store = store
         self._size = -1
         self._known = Sample(-1, 1.0, {})
+        self._holding: dict[str, int] = {}  # passages that hold a term, as of then
 
     def question(self, text: str, before: str = "") -> Question:
         """A question with the weights that its terms have here; those of the one before it count a part of theirs."""
@@ -84,14 +78,26 @@ class Ranking:
         if not before or not asked.pairs.names:
             return asked
         earlier = self._weighed(before)
-        return Question(
-            asked.text, asked.pairs.and_(earlier.pairs, EARLIER), asked.single.and_(earlier.single, EARLIER)
+        return replace(
+            asked,
+            pairs=asked.pairs.and_(earlier.pairs, EARLIER),
+            single=asked.single.and_(earlier.single, EARLIER),
         )
 
     def _weighed(self, text: str) -> Question:
         text = text[:LONGEST_QUESTION]
-        single = Terms.of(characters(text), self._single_idf)
-        return Question(text, Terms.of(pairs(text), self._idf), single)
+        about = ASKING.sub(" ", simpler(text))
+        about = about if any(map(str.isalnum, about)) else text
+        single = Terms.of(characters(about), self._single_idf)
+        return Question(text, Terms.of(pairs(about), self._idf), single, self._across(text, about))
+
+    def _across(self, text: str, about: str) -> Question | None:
+        """The question as the other language says it, if the index has any text of that."""
+        chinese = is_chinese(text)
+        if (1 - self._known.chinese if chinese else self._known.chinese) < FEW:
+            return None
+        meanings = Meanings.weighed(translated(folded(about), chinese=chinese), self._way_idf)
+        return Question(text, meanings, meanings)
 
     def find(self, question: Question, top: int) -> list[Ranked]:
         """The passages, best first."""
@@ -99,11 +105,24 @@ class Ranking:
         if self._size > MANY:
             rarest = sorted(zip(question.pairs.idf, asked, strict=True), reverse=True)[:RAREST]
             asked = [term for _, term in rarest]
+        found = self._scored(question, asked, top)
+        if question.across:
+            assert isinstance(question.across.pairs, Meanings)
+            asked = [*islice(dict.fromkeys(question.across.pairs.asked()), MOST_ACROSS)]
+            own = {ranked.passage.id: ranked.score for ranked in found}
+            others = self._scored(question.across, asked, top)
+            others = [each for each in others if each.score > own.pop(each.passage.id, 0.0)]
+            found = [*(each for each in found if each.passage.id in own)]
+            found += [replace(each, across=True) for each in others]
+        return sorted(found, key=lambda ranked: -ranked.score)[:top]
+
+    def _scored(self, question: Question, asked: Sequence[str], top: int) -> list[Ranked]:
+        """The passages that FTS5 finds; of those beyond CANDIDATES it knows no more than that they are worse."""
         found = self.store.passages(self.store.find(asked, max(CANDIDATES, top)))
         rows = [self.features(question, passage.text) for passage in found[:CANDIDATES]]
         scores = [sum(w * x for w, x in zip(WEIGHTS, row, strict=True)) for row in rows]
-        best = sorted(map(Ranked, found, scores), key=lambda ranked: -ranked.score)
-        return [*best, *(Ranked(passage, best[-1].score) for passage in found[CANDIDATES:])][:top]
+        scores += [min(scores, default=0.0)] * (len(found) - len(scores))
+        return [*map(Ranked, found, scores)]
 
     def features(self, question: Question, text: str) -> list[float]:
         """Numbers of how well a passage fits: as a whole, its best sentence, the longest stretch it shares."""
@@ -112,7 +131,7 @@ class Ranking:
         for end in sentence_ends(text):
             part = whole[at:end] if same else folded(text[at:end])
             at = end
-            best = max(best, question.pairs.held(question.pairs.counts(part)))
+            best = max(best, question.pairs.held(part))
         return [
             question.pairs.bm25(question.pairs.counts(whole), length),
             question.single.bm25(question.single.counts(whole), length),
@@ -123,7 +142,13 @@ class Ranking:
     def _idf(self, term: str) -> float:
         if len(term) == 1 and not term.isascii():
             return self._single_idf(term)
-        return rarity(self.store.frequency(term) + BESIDE * ordinary(term), self._size + BESIDE)
+        if term not in self._holding:  # FTS5 counts by reading the whole list
+            self._holding[term] = self.store.frequency(term)
+        return rarity(self._holding[term] + BESIDE * ordinary(term), self._size + BESIDE)
+
+    def _way_idf(self, ways: tuple[Way, ...]) -> float:
+        """Of a word by all that it may mean: as many passages hold it as hold the commonest term of any."""
+        return min(max(map(self._idf, index_terms(way)), default=0.0) for way in ways)
 
     def _single_idf(self, char: str) -> float:
         holding = self._known.holding.get(char, 0) * self._size
@@ -143,4 +168,7 @@ def counted(store: Store) -> Sample:
     texts = store.sample(SAMPLE)
     holding = Counter(char for text in texts for char in characters(text))
     length = sum(map(len, texts)) / max(len(texts), 1) or 1.0
-    return Sample(store.size, length, {char: round(n / len(texts), 5) for char, n in holding.items()})
+    chinese = sum(map(is_chinese, texts)) / max(len(texts), 1)
+    return Sample(
+        store.size, length, {char: round(n / len(texts), 5) for char, n in holding.items()}, chinese
+    )

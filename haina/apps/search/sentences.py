@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 
 from haina.apps.search.features import Question, Terms
 from haina.apps.search.store import Passage
-from haina.apps.search.terms import folded, pairs
+from haina.apps.search.terms import folded, pairs, simpler
 
+SINGLE, TOGETHER = 1, 10  # of the numbers of a sentence: what tells whether an answer is there
 SHORTEST = 4  # characters of a sentence
 LONGEST = 400  # of a quote; a longer sentence is quoted in part
 NUMBER = "[0-9０-９〇零一二两三四五六七八九十百千万亿]"
@@ -26,6 +27,8 @@ _END = re.compile(  # a semicolon ends none: what is asked for often stands on i
 ASKS = re.compile(
     "什么|甚么|多少|几|谁|哪|何|为什么|怎|如何|what|which|who|whose|whom|when|where|why|how", re.IGNORECASE
 )
+_UNIT = re.compile("(?:多少|几)([\u4e00-\u9fff]{1,2})")
+_NUMBER = re.compile(f"{NUMBER}+")
 AROUND = 8  # characters about the word that asks: what is asked for
 
 
@@ -67,6 +70,9 @@ ASKED = (  # what the question has, and what an answer to it has
 )
 
 
+NUMBERS = tuple(answer for _, answer in ASKED[:2])
+
+
 @dataclass(frozen=True)
 class Sentence:
     """A stretch of a passage: its place in the list of passages, and in the passage's text."""
@@ -95,38 +101,80 @@ def _ends(text: str) -> list[int]:
 
 
 def features(question: Question, found: Sequence[Sentence], scores: Sequence[float]) -> list[list[float]]:
-    """Numbers of each sentence; scores: of the passages."""
-    wants = [answer for asks, answer in ASKED if asks.search(question.text)]
-    texts = [folded(sentence.text) for sentence in found]
-    near = _focus(question)
-    rows, before, last = [], 0.0, -1
-    for sentence, text in zip(found, texts, strict=True):
-        inside = question.pairs.counts(text)
-        weight = question.pairs.held(inside)
-        before, last = before if sentence.passage == last else 0.0, sentence.passage
-        length = len(text.replace(" ", ""))
-        old = sum(char in question.folded for char in text if char != " ")
+    """Numbers of each sentence; scores: of the passages.
+
+    What a text is about stands in its first sentence and is not said again: so it counts what a sentence holds that
+    the first one lacks, and what both hold together.
+    """
+    wanted, terms = Wanted.of(question), question.pairs
+    rows: list[list[float]] = []
+    lead = before = inside = [False] * len(terms.names)
+    last = -1
+    for sentence in found:
+        text, first = folded(sentence.text), sentence.passage != last
+        before, inside = inside, terms.inside(text)
+        if first:
+            lead, before, last = inside, [False] * len(inside), sentence.passage
+        here = list(zip(inside, lead, before, strict=True))
+        length, new = len(text.replace(" ", "")), len(text.translate(wanted.known))
         rows.append(
             [
-                weight,
-                question.single.held(question.single.counts(text)),
+                terms.share(inside),
+                question.single.held(text),
                 question.shared(text),
                 scores[sentence.passage] - scores[0],
-                sum(answer.search(sentence.text) is not None for answer in wants) / max(len(wants), 1),
-                before,
+                terms.share(before),
                 math.log(max(length, 1)),
-                1 - old / max(length, 1),
-                near.held(inside),
+                new / max(length, 1),
+                wanted.pairs.held(text),
+                wanted.single.held(text),
+                terms.share([now and not led for now, led, _ in here]),
+                terms.share([now or led or was for now, led, was in here]),
+                float(first),
+                *wanted.fits(sentence.text),
             ]
         )
-        before = weight
     return rows
 
 
-def _focus(question: Question) -> Terms:
-    """The terms of the question, with no weight but for those about the word that asks."""
-    asks = ASKS.search(question.text)
-    about = question.text[max(asks.start() - AROUND, 0) : asks.end() + AROUND] if asks else ""
-    near, terms = set(pairs(about)), question.pairs
-    weights = (w if name in near else 0.0 for name, w in zip(terms.names, terms.idf, strict=True))
+@dataclass(frozen=True)
+class Wanted:
+    """What a question asks for: patterns of answers; what it measures; the terms about the word that asks."""
+
+    answers: tuple[re.Pattern[str], ...]
+    unit: str
+    said: str  # the question, in simplified characters
+    pairs: Terms
+    single: Terms
+    known: dict[int, None]  # characters that are no news
+
+    @classmethod
+    def of(cls, question: Question) -> Wanted:
+        said = simpler(question.text)
+        unit = _UNIT.search(said)
+        asks = ASKS.search(said)
+        about = said[max(asks.start() - AROUND, 0) : asks.end() + AROUND] if asks else ""
+        return cls(
+            tuple(answer for asks, answer in ASKED if asks.search(said)),
+            unit[1] if unit else "",
+            said,
+            _only(question.pairs, set(pairs(about))),
+            _only(question.single, set(ASKS.sub("", about))),
+            dict.fromkeys(map(ord, f" {question.folded}")),
+        )
+
+    def fits(self, sentence: str) -> tuple[float, ...]:
+        """Whether a sentence looks like an answer, has the unit behind a number, a number that the question has not."""
+        text = simpler(sentence)
+        fit = sum(answer.search(text) is not None for answer in self.answers) / max(len(self.answers), 1)
+        units = (self.unit, self.unit[:1]) if self.unit else ()
+        unit = sum(re.search(NUMBER + "[余多来]?" + each, text) is not None for each in units) / 2
+        asks_number = any(answer in NUMBERS for answer in self.answers)
+        news = asks_number and any(number not in self.said for number in _NUMBER.findall(text))
+        return fit, unit, float(news)
+
+
+def _only(terms: Terms, names: set[str]) -> Terms:
+    """The terms, with no weight but for some."""
+    weights = (w if name in names else 0.0 for name, w in zip(terms.names, terms.idf, strict=True))
     return replace(terms, idf=tuple(weights))

@@ -18,13 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from haina.apps.search.passages import passages
-from haina.apps.search.terms import FORMAT, cut
+from haina.apps.search.terms import FORMAT, joined
 from haina.wording import say
 
 APPLICATION = 0x68616973  # "hais", in the head of the file
 PATIENCE_S = 30  # for another program that writes
 CACHE_KB = 65536
-HASH_BYTES = 32 << 20  # of terms held before FTS5 writes a segment
+HASH_BYTES = 64 << 20  # of terms held before FTS5 writes a segment
 SCHEMA = """
 create table about (name text primary key, value) without rowid;
 create table folders (path text primary key) without rowid;
@@ -186,7 +186,7 @@ class Store:
             start += len(piece)
 
     def _insert_terms(self, id: int | None, text: str) -> None:
-        self._file.execute("insert into words (rowid, terms) values (?, ?)", (id, " ".join(cut(text))))
+        self._file.execute("insert into words (rowid, terms) values (?, ?)", (id, joined(text)))
 
     def drop(self, path: str) -> None:
         """A document and all that is of it. To be called while writing."""
@@ -196,7 +196,7 @@ class Store:
         for id, text in self._file.execute(
             "select id, text from passages where document = ?", row
         ).fetchall():
-            gone = (id, " ".join(cut(text)))
+            gone = (id, joined(text))
             self._file.execute("insert into words (words, rowid, terms) values ('delete', ?, ?)", gone)
         self._file.execute("delete from passages where document = ?", row)
         self._file.execute("delete from documents where id = ?", row)
@@ -208,6 +208,24 @@ class Store:
             (document,),
         )
         return "".join(text for (text,) in rows)
+
+    def around(self, document: str, start: int, end: int) -> tuple[int, str, int] | None:
+        """The passages that [start, end) of a document touches: where they begin, their text, the document's length.
+
+        None: no such document, or nothing is in it.
+        """
+        inside = "from passages where document = (select id from documents where path = ?1)"
+        last = self._file.execute(
+            f"select start, text {inside} order by start desc limit 1", (document,)
+        ).fetchone()
+        if last is None:
+            return None
+        rows = self._file.execute(
+            f"select start, text {inside} and start < ?3 and start >="
+            f" (select max(start) {inside} and start <= ?2) order by start",
+            (document, start, end),
+        ).fetchall()
+        return rows[0][0], "".join(text for _, text in rows), last[0] + len(last[1])
 
     # -- what is asked ----------------------------------------------------------------------------------------
 

@@ -28,6 +28,7 @@ DENSE = (  # scripts without spaces: Thai, Lao, Burmese, Khmer, kana, Chinese; K
 _SIMPLIFIED = Path(__file__).with_name("simplified.txt")
 _DENSE = re.compile(f"[{DENSE}]+")
 _RUN = re.compile(f"[{DENSE}]+|[^ {DENSE}]+")
+_WORD = re.compile(f"[^ {DENSE}]+")
 _VANISH = (
     *range(0x300, 0x370),
     0xAD,
@@ -56,6 +57,17 @@ def _tables() -> tuple[np.ndarray, dict[int, str]]:
     return one, many
 
 
+@cache
+def _simpler() -> dict[int, int]:
+    traditional, simplified = _SIMPLIFIED.read_text("utf-8").split("\n")[:2]
+    return str.maketrans(traditional, simplified)
+
+
+def simpler(text: str) -> str:
+    """The text in simplified characters, each by itself, and otherwise as it is."""
+    return text.translate(_simpler())
+
+
 def folded(text: str) -> str:
     """The text as it is compared, not always of the same length: "ﬁ" is "fi", and accents vanish."""
     one, many = _tables()
@@ -72,14 +84,29 @@ def cut(text: str) -> list[str]:
 
     So that every character is the beginning of a term: who looks for one alone asks for what begins with it.
     """
-    found: list[str] = []
-    for run in _RUN.findall(folded(text)):
-        if _DENSE.match(run):
-            found += map(str.__add__, run, run[1:])
-            found.append(run[-1])
-        else:
-            found.append(word(run))
-    return found
+    return joined(text).split()
+
+
+def joined(text: str) -> str:
+    """The same terms with spaces between them: every character of a dense script, the next one, a space."""
+    stemmed = _WORD.sub(lambda found: word(found[0]), folded(text))
+    given = codes(stemmed)
+    dense = np.where(given < FOLDED, _dense()[np.minimum(given, FOLDED - 1)], True)
+    narrow = bool((given < FOLDED).all())
+    spread = np.zeros((len(given), 4), np.uint16 if narrow else np.uint32)
+    spread[:, 1] = given
+    spread[dense, 3] = ord(" ")
+    both = dense[:-1] & dense[1:]
+    spread[:-1, 2][both] = given[1:][both]
+    spread[1:, 0][dense[1:] & ~dense[:-1]] = ord(" ")
+    kept: bytes = spread[spread != 0].tobytes()
+    return kept.decode("utf-16-le" if narrow else "utf-32-le")
+
+
+@cache
+def _dense() -> np.ndarray:
+    """bool [FOLDED]: which characters are of scripts without spaces."""
+    return np.array([_DENSE.match(chr(code)) is not None for code in range(FOLDED)])
 
 
 def word(run: str) -> str:
@@ -106,7 +133,7 @@ def characters(text: str) -> list[str]:
 
 def words(folded_text: str) -> list[str]:
     """The stems in a folded text, as often as they occur."""
-    return [word(run) for run in _RUN.findall(folded_text) if not _DENSE.match(run)]
+    return list(map(word, _WORD.findall(folded_text)))
 
 
 def is_dense(term: str) -> bool:

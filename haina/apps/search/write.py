@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from haina.apps.chat import Reply, text_ids
 from haina.apps.model import Model
 from haina.apps.search.answer import Answer, cited_at
-from haina.apps.search.cite import Quoting, quotable, quotes
+from haina.apps.search.cite import Quoting, quotable, quotes, renumbered
 from haina.apps.search.rank import Ranked
 from haina.apps.search.sentences import sentences
 from haina.apps.words.terms import is_chinese
@@ -99,7 +99,7 @@ def written(text: str, answer: Answer) -> Answer:
         at = passage.text.index(quote)
         cited.append(cited_at(passage, at, at + len(quote)))
     whole = text[: text.rindex("]") + 2].strip()  # with the mark that ends the sentence
-    return Answer(whole, True, answer.chance, tuple(cited), answer.passages)
+    return Answer(renumbered(whole), True, answer.chance, tuple(cited), answer.passages)
 
 
 def _prompt(model: Model, question: str, passages: Sequence[str]) -> tuple[int, ...]:

@@ -15,16 +15,15 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from array import array
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 
-from haina.apps.words import postings, vectors
-from haina.apps.words.index import FORMAT, Index, Meaning, Writer
-from haina.apps.words.sources import Known, Sense, known_words, senses, translations
+from haina.apps.words import encoder, postings, text, vectors
+from haina.apps.words.index import FORMAT, POS_BITS, STYLE_BITS, Index, Meaning, Writer
+from haina.apps.words.sources import Known, Sense, known_words, running_text, senses, translations
 from haina.apps.words.terms import is_chinese, stem, terms
 from haina.text import pinyin
 
@@ -47,25 +46,12 @@ SOURCES = {
 }
 IN_GLOSS, IN_WORDS, IN_EXAMPLES, AROUND = 1.0, 0.7, 0.2, 0.3  # what a term counts for by where it stands
 TRANSLATIONS = 8  # stems that a Chinese word is looked up by
-LABELS = {  # in the aside that opens a gloss
-    1: ("formal", "literary", "written", "poetic", "honorific", "polite"),
-    2: ("informal", "colloquial", "slang", "coll.", "colloq.", "vulgar"),
-    4: ("archaic", "obsolete", "dated", "old", "historical"),
+LABELS = {  # in the aside that opens or closes a gloss
+    "formal": ("formal", "literary", "written", "poetic", "honorific", "polite"),
+    "informal": ("informal", "colloquial", "slang", "coll.", "colloq.", "vulgar"),
+    "old": ("archaic", "obsolete", "dated", "old", "historical"),
 }
-NOTES = {
-    "surnam",
-    "classifi",
-    "sb",
-    "sth",
-    "etc",
-    "on",
-    "esp",
-    "lit",
-    "fig",
-    "variant",
-    "idiom",
-}  # CC-CEDICT's own
-POS_BITS = {"n": 1, "v": 2, "a": 4, "r": 8}
+NOTES = {*"surnam classifi sb sth etc on esp lit fig variant idiom".split()}  # CC-CEDICT's own
 MANY = 10_000  # senses; in so many a term that stands in one alone is left out
 BRIEF = 2  # senses of Wiktionary for a word in the index of the package
 EXAMPLES = 2  # of a sense that are kept
@@ -80,11 +66,13 @@ def build(
     more: Iterable[str] = (),
     untrained: Iterable[str] = (),
     vectors_of: Index | None = None,
+    told: dict[str, np.ndarray] | None = None,
 ) -> int:
     """Write the index of these senses; how many words it has.
 
     `more`: words that may have no sense; `untrained`: words whose definitions no vector is learned from;
-    `vectors_of`: another index, whose vectors are taken instead of learning some.
+    `vectors_of`: another index, whose vectors are taken instead of learning some; `told`: vectors of
+    English words from running text.
     """
     vocabulary, english = _vocabulary(found, known, frequent, more)
     number = {word: at for at, word in enumerate(vocabulary)}
@@ -105,16 +93,15 @@ def build(
     writer.array("posting_senses", table.senses, packed=True)
     writer.array("posting_gains", table.gain, packed=True)
     writer.array("idf", table.idf)
-    _write_translations(writer, found, known, number, table)
+    pairs, stems = _write_translations(writer, found, known, number, table)
     _write_known(writer, found, known, vocabulary, number, english)
+    frequency = np.array([known.frequency.get(word, 0.0) for word in vocabulary], np.float32)
+    begun = encoder.Known(vocabulary, english, table, stems, pairs, frequency)
     if vectors_of:
-        rows = _vectors_of(vectors_of, table, vocabulary)
+        learned = encoder.of_index(vectors_of, begun)
     else:
-        rows = _learned(found, number, table, {number[word] for word in untrained if word in number})
-    for name, vectors_XD in zip(("term", "word"), rows, strict=True):
-        values, scale = vectors.int8(vectors_XD)
-        writer.array(f"{name}_vectors", values)
-        writer.array(f"{name}_scales", scale)
+        learned = encoder.learn(found, begun, told or {}, {number[w] for w in untrained if w in number})
+    _write_learned(writer, learned)
     writer.meanings(
         [Meaning(s.gloss, s.source, s.pos, () if frequent else s.examples[:EXAMPLES]) for s in found]
     )
@@ -167,14 +154,14 @@ def _write_links(writer: Writer, found: list[Sense], number: dict[str, int], wor
     ]
     rows.sort()
     table = np.array(rows, np.int32).reshape(-1, 3)
-    writer.array("link_senses", np.ascontiguousarray(table[:, 2]))
+    writer.array("link_senses", np.ascontiguousarray(table[:, 2]), packed=True)
     writer.array("link_counts", np.bincount(table[:, 0], minlength=words).astype(np.uint16))
     writer.array("link_first", np.bincount(table[table[:, 1] == 0, 0], minlength=words).astype(np.uint16))
 
 
 def _write_translations(
     writer: Writer, found: list[Sense], known: Known, number: dict[str, int], table: postings.Postings
-) -> None:
+) -> tuple[dict[int, list[int]], dict[int, list[tuple[int, float]]]]:
     """Of each Chinese word: the English words that it is glossed by, and the stems that it is looked up by."""
     pairs: dict[int, dict[int, None]] = defaultdict(dict)
     stems: dict[int, dict[int, float]] = defaultdict(lambda: defaultdict(float))
@@ -202,6 +189,7 @@ def _write_translations(
     best = {w: sorted(s.items(), key=lambda item: -item[1])[:TRANSLATIONS] for w, s in stems.items()}
     rows = [(w, t, weight / of[0][1]) for w, of in best.items() for t, weight in of]
     _write_rows(writer, "stems", rows, len(number))
+    return {word: [*others] for word, others in pairs.items()}, best
 
 
 def _write_rows(writer: Writer, name: str, rows: list[tuple[int, int, float]], count: int) -> None:
@@ -209,8 +197,16 @@ def _write_rows(writer: Writer, name: str, rows: list[tuple[int, int, float]], c
     rows.sort(key=lambda row: row[0])
     at = np.array([row[0] for row in rows], np.int64)
     writer.array(f"{name}_counts", np.bincount(at, minlength=count).astype(np.uint16))
-    writer.array(f"{name}_values", np.array([row[1] for row in rows], np.int32))
-    writer.array(f"{name}_weights", np.array([round(255 * row[2]) for row in rows], np.uint8))
+    writer.array(f"{name}_values", np.array([row[1] for row in rows], np.int32), packed=True)
+    writer.array(f"{name}_weights", np.array([round(255 * row[2]) for row in rows], np.uint8), packed=True)
+
+
+def _write_learned(writer: Writer, learned: encoder.Learned) -> None:
+    for name, rows in (("term", learned.terms), ("word", learned.words)):
+        values, scale = vectors.int8(rows)
+        writer.array(f"{name}_vectors", values)
+        writer.array(f"{name}_scales", scale)
+    writer.array("term_words", learned.chinese.astype(np.int32))
 
 
 def _write_known(
@@ -234,7 +230,7 @@ def _write_known(
     frequency = [known.frequency.get(word, 0.0) for word in vocabulary]
     writer.array("pos", pos)
     writer.array("labels", labels)
-    writer.array("frequency", np.array(frequency, np.float32))
+    writer.array("frequency", np.array(frequency, np.float32), packed=True)
     writer.array("hsk", np.array([known.hsk.get(word, 0) for word in vocabulary], np.uint8))
     writer.array("idiom", np.array([word in known.idioms for word in vocabulary], np.uint8))
     strokes = [[known.strokes.get(char, 0) for char in word] for word in vocabulary[english:]]
@@ -242,56 +238,6 @@ def _write_known(
     writer.array("strokes", np.array(totals, np.uint16))
     writer.array("first_strokes", np.array([each[0] for each in strokes], np.uint8))
     writer.text("readings", _readings(vocabulary[english:], known))
-
-
-def _bags(found: list[Sense], number: dict[str, int], table: postings.Postings) -> vectors.Bags:
-    """The English stems of each gloss, and the words that it defines."""
-    stems, starts, words, word_starts = array("i"), array("q", [0]), array("i"), array("q", [0])
-    for sense in found:
-        known = dict.fromkeys(
-            table.number[t] for t in terms(sense.gloss) if t in table.number and t.isascii()
-        )
-        if known:
-            stems.extend(known)
-            words.extend(number[word] for word in sense.words if word in number)
-            starts.append(len(stems))
-            word_starts.append(len(words))
-    return vectors.Bags(*(np.array(each) for each in (stems, starts, words, word_starts)))
-
-
-def _learned(
-    found: list[Sense], number: dict[str, int], table: postings.Postings, untrained: set[int]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Vectors of English terms and of words; of words that nothing was learned of, the mean of their glosses."""
-    bags, words = _bags(found, number, table), len(number)
-    learned = vectors.of_words(bags, np.array(sorted(set(range(words)) - untrained)))
-    term_rows, word_rows = vectors.learn(learned, table.idf / 8, words)
-    unlearned = np.setdiff1d(np.arange(words), learned.words)
-    word_rows[unlearned] = vectors.mean_of_bags(term_rows, bags, words)[unlearned]
-    undefined = np.setdiff1d(unlearned, bags.words).tolist()
-    vocabulary = list(number)
-    for at in undefined:  # what its stem means in the definitions of others
-        if vocabulary[at].isascii() and (term := table.number.get(stem(vocabulary[at].lower()))) is not None:
-            word_rows[at] = vectors.unit(term_rows[term : term + 1])
-    return term_rows[[term.isascii() for term in table.number]], word_rows
-
-
-def _vectors_of(
-    index: Index, table: postings.Postings, vocabulary: list[str]
-) -> tuple[np.ndarray, np.ndarray]:
-    """The rows of these terms and words in another index; zeros for what it lacks."""
-    theirs = {t: row for row, t in enumerate(term for term in index.postings.number if term.isascii())}
-    english = [theirs.get(term, -1) for term in table.number if term.isascii()]
-    words = [index.number.get(word, -1) for word in vocabulary]
-    return _rows(index, "term", english), _rows(index, "word", words)
-
-
-def _rows(index: Index, name: str, numbers: list[int]) -> np.ndarray:
-    rows: np.ndarray = (
-        index.array(f"{name}_vectors")[numbers] * index.array(f"{name}_scales")[numbers][:, None]
-    )
-    rows[np.array(numbers) < 0] = 0
-    return rows
 
 
 def _readings(words: list[str], known: Known) -> Iterator[str]:
@@ -303,16 +249,21 @@ def _labels(gloss: str) -> int:
     aside = (
         gloss[: gloss.find(")") + 1] if gloss.startswith("(") else gloss[-24:] if gloss.endswith(")") else ""
     )
-    return sum(bit for bit, names in LABELS.items() if any(name in aside for name in names))
+    return sum(STYLE_BITS[style] for style, names in LABELS.items() if any(name in aside for name in names))
 
 
 def without(found: list[Sense], words: frozenset[str]) -> list[Sense]:
-    """The senses as if these words had never been defined; who shares a synset with them keeps it."""
+    """The senses as if these words had never been defined.
+
+    Who shares a synset with them keeps it, but for its Chinese words: they are there as translations of those.
+    """
     if not words:
         return found
     kept = []
     for sense in found:
         rest = tuple(word for word in sense.words if word not in words)
+        if len(rest) < len(sense.words):
+            rest = tuple(word for word in rest if not is_chinese(word))
         if rest:
             kept.append(Sense(sense.gloss, rest, sense.source, sense.pos, sense.examples, sense.also))
     return kept
@@ -338,6 +289,7 @@ def make(
         more=undefined,
         untrained=untrained,
         vectors_of=Index(vectors_of) if vectors_of else None,
+        told=None if vectors_of else text.vectors(running_text(folder), encoder.DIMENSIONS),
     )
 
 

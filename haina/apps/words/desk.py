@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from haina.apps.words.cluster import clusters
-from haina.apps.words.filters import allowed
-from haina.apps.words.index import READY, Index, Meaning
+from haina.apps.words.filters import POS, allowed
+from haina.apps.words.index import POS_BITS, READY, Index, Meaning
 from haina.apps.words.rank import Language, Ranking
 from haina.apps.words.terms import folded, is_chinese
 from haina.checkpoint.library import models
@@ -22,12 +22,14 @@ from haina.options.words import WordsOptions
 from haina.wording import say
 
 LONGEST = 2000  # characters of a description; what follows is not read
-_POS = {1: ("noun", "名词"), 2: ("verb", "动词"), 4: ("adjective", "形容词"), 8: ("adverb", "副词")}
 
 
 @dataclass(frozen=True)
 class Result:
-    """A word. score: greater is better, comparable within an answer; cluster: from 1, words of one meaning share it."""
+    """A word. score: greater is better, comparable within an answer; strokes, hsk: 0 if it has none.
+
+    cluster: from 1, words of one meaning share it; 0 if they were not asked for.
+    """
 
     word: str
     score: float
@@ -37,6 +39,7 @@ class Result:
     reading: str
     frequency: float
     strokes: int
+    hsk: int
     cluster: int = 0
 
     @property
@@ -53,6 +56,8 @@ class Result:
             "pos": list(self.pos),
             "pinyin": self.reading,
             "frequency": round(self.frequency, 3),
+            "strokes": self.strokes,
+            "hsk": self.hsk,
             "examples": list(self.meaning.examples) if self.meaning else [],
             "source": self.source.get("name", ""),
             "licence": self.source.get("licence", ""),
@@ -67,7 +72,7 @@ class Dictionary:
         self.index = index
         self.ranking = Ranking(index)
         self._pos, self._frequency = index.array("pos"), index.array("frequency")
-        self._strokes = index.array("strokes")
+        self._strokes, self._hsk = index.array("strokes"), index.array("hsk")
         self._one_at_a_time = threading.Lock()
 
     def search(self, text: str, asked: WordsOptions | None = None) -> list[Result]:
@@ -98,10 +103,11 @@ class Dictionary:
             score,
             meaning,
             index.sources[meaning.source] if meaning else {},
-            tuple(say(*names) for bit, names in _POS.items() if self._pos[word] & bit),
+            tuple(name for name, kind in POS.items() if self._pos[word] & POS_BITS[kind]),
             index.readings[word - index.english] if chinese else "",
             float(self._frequency[word]),
             int(self._strokes[word - index.english]) if chinese else 0,
+            int(self._hsk[word]),
         )
 
 

@@ -12,15 +12,13 @@ from functools import cache
 
 import numpy as np
 
-from haina.apps.words.build import LABELS, POS_BITS
-from haina.apps.words.index import Index
+from haina.apps.words.index import POS_BITS, STYLE_BITS, Index
 from haina.apps.words.terms import folded
 from haina.options.words import WordsOptions
 from haina.text import pinyin
 from haina.wording import say
 
 POS = {"noun": "n", "verb": "v", "adjective": "a", "adverb": "r"}
-STYLES = {"formal": 1, "informal": 2, "old": 4}
 LEVEL_TONES, OBLIQUE_TONES = "12", "34"
 _SYLLABLE = re.compile("(zh|ch|sh|[bpmfdtnlgkhjqxrzcsyw])?([a-zv]*?)([1-5]?)$")
 _RHYMES = {  # finals as they are spelled, by class
@@ -53,7 +51,7 @@ def _masks(index: Index, asked: WordsOptions) -> Iterator[np.ndarray]:
     if asked.pos:
         yield index.array("pos") & POS_BITS[POS[asked.pos]] > 0
     if asked.style:
-        yield index.array("labels") & STYLES[asked.style] > 0
+        yield index.array("labels") & STYLE_BITS[asked.style] > 0
     if asked.idioms:
         yield index.array("idiom") > 0
     if asked.hsk is not None:
@@ -164,6 +162,3 @@ def _rhyme_asked(text: str) -> tuple[str, str]:
             )
         )
     return kind, tone
-
-
-assert set(STYLES.values()) == set(LABELS)

@@ -20,8 +20,10 @@ import numpy as np
 from haina.apps.words.postings import Postings
 from haina.wording import say
 
-FORMAT = 1
+FORMAT = 2
 BLOCK = 64  # senses whose texts are compressed together
+POS_BITS = {"n": 1, "v": 2, "a": 4, "r": 8}  # of the array pos
+STYLE_BITS = {"formal": 1, "informal": 2, "old": 4}  # of the array labels
 READY = Path(__file__).with_name("ready.db")
 TABLES = """
 create table about (name text primary key, value text);

@@ -4,7 +4,8 @@
 
 prints the WEIGHTS of rank.py. For each direction the likelihood of the right words under a softmax over all promising
 ones is climbed (listwise: Cao et al., "Learning to Rank", ICML 2007), with a pull towards small weights. The
-descriptions in `examples.jsonl` are ours, written for this alone: none is in a test, none has a word of Hill's sets.
+descriptions in `examples.jsonl` are ours, none of them in a test. The belief that needs no definition also learns from
+definitions of the index, so that rare words are not held for unlikely ones.
 """
 
 from __future__ import annotations
@@ -17,27 +18,52 @@ from typing import Any
 import numpy as np
 
 from haina.apps.words.index import Index
-from haina.apps.words.rank import WEIGHTS, Language, Ranking, mixed
+from haina.apps.words.rank import CHANNELS, DEFINED, WEIGHTS, Language, Ranking, Weights, mixed
 from haina.apps.words.terms import is_chinese
 
 EXAMPLES = Path(__file__).with_name("examples.jsonl")
 DIRECTIONS: tuple[tuple[Language, Language], ...] = (("en", "en"), ("zh", "en"), ("en", "zh"), ("zh", "zh"))
 PROMISING = 300  # words that a right one is compared with
 STEPS, RATE, PULL = 400, 0.05, 0.002
+QUOTED = 150  # definitions
 OTHERS = 2000  # words drawn for all the rest
 Case = tuple[
     np.ndarray, np.ndarray, np.ndarray
 ]  # channels [N, C]; which are right; log of how many each stands for
 
 
-def learn(ranking: Ranking, rows: list[dict[str, Any]]) -> dict[tuple[Language, Language], tuple[float, ...]]:
+def learn(ranking: Ranking, rows: list[dict[str, Any]]) -> Weights:
     """Weights of all directions; those into Chinese are learned last, since they build on those into English."""
+    quoted = _definitions(ranking)
     for direction in DIRECTIONS:
         cases = [
             case for row in rows if _direction(row) == direction for case in _case(ranking, row, direction)
         ]
-        WEIGHTS[direction] = tuple(round(float(w), 2) for w in _climb(cases, np.array(WEIGHTS[direction])))
+        defined, free = WEIGHTS[direction]
+        free_C = np.array([name not in DEFINED for name in CHANNELS[direction[1]]], float)
+        known = [
+            case for row in quoted if _direction(row) == direction for case in _case(ranking, row, direction)
+        ]
+        WEIGHTS[direction] = (
+            _climb(cases, np.array(defined)),
+            _climb(cases + known, np.array(free) * free_C, free_C),
+        )
     return WEIGHTS
+
+
+def _definitions(ranking: Ranking) -> list[dict[str, Any]]:
+    """Definitions as descriptions, for the channels that need none: so rare words are not held for unlikely ones."""
+    index = ranking.index
+    starts = np.append(0, np.cumsum(index.array("link_counts").astype(np.int64)))
+    senses = index.array("link_senses")
+    drawn = np.random.default_rng(1).permutation(index.english)
+    words = [at for at in drawn.tolist() if index.words[at].isalpha() and starts[at] < starts[at + 1]][
+        :QUOTED
+    ]
+    return [
+        {"description": index.meaning(int(senses[starts[at]])).gloss, "answer": index.words[at], "accept": []}
+        for at in words
+    ]
 
 
 def _direction(row: dict[str, Any]) -> tuple[Language, Language]:
@@ -51,7 +77,7 @@ def _case(ranking: Ranking, row: dict[str, Any], direction: tuple[Language, Lang
     right = [known[word] - words.start for word in (row["answer"], *row["accept"]) if word in known]
     if not right:
         return []
-    scores = mixed(channels, WEIGHTS[direction])
+    scores = mixed(channels, WEIGHTS[direction][0])
     promising = np.union1d(np.argpartition(-scores, PROMISING)[:PROMISING], right)
     others = np.setdiff1d(np.random.default_rng(1).integers(len(scores), size=OTHERS), promising)
     chosen = np.concatenate([promising, others])
@@ -59,8 +85,8 @@ def _case(ranking: Ranking, row: dict[str, Any], direction: tuple[Language, Lang
     return [(np.stack([channel[chosen] for channel in channels], 1), np.isin(chosen, right), offset_N)]
 
 
-def _climb(cases: list[Case], start: np.ndarray) -> np.ndarray:
-    """Adam on the mean log-likelihood of the right words together."""
+def _climb(cases: list[Case], start: np.ndarray, used_C: np.ndarray | float = 1.0) -> tuple[float, ...]:
+    """Adam on the mean log-likelihood of the right words together; `used_C` is 0 for channels that are left out."""
     weights, mean, square = start.astype(float), np.zeros(len(start)), np.zeros(len(start))
     for step in range(1, STEPS + 1):
         gradient = -PULL * weights
@@ -70,9 +96,10 @@ def _climb(cases: list[Case], start: np.ndarray) -> np.ndarray:
             share /= share.sum()
             of_right = share * right_N / max(share[right_N].sum(), 1e-30)
             gradient = gradient + (of_right - share) @ channels_NC / len(cases)
+        gradient = gradient * used_C
         mean, square = 0.9 * mean + 0.1 * gradient, 0.99 * square + 0.01 * gradient**2
         weights += RATE * (mean / (1 - 0.9**step)) / (np.sqrt(square / (1 - 0.99**step)) + 1e-9)
-    return weights
+    return tuple(round(float(weight), 2) for weight in weights)
 
 
 def main() -> None:

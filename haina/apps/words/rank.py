@@ -1,10 +1,10 @@
 """From a description to words: how well the senses of each word answer it, and what else speaks for the word.
 
 Several channels are weighed against each other, as in Zhang et al., "Multi-channel Reverse Dictionary Model" (AAAI
-2020): its definitions (BM25), the definitions of its translations, how far what it means lies from what is asked
-(vectors of terms), its characters, and how common it is. The weights were learned (learn.py) on descriptions of
-ours. A Chinese description is looked up by its characters and by the English stems that its
-words are glossed by. It knows numbers; how a result is worded, desk.py knows.
+2020): its definitions (BM25), the definitions of its kin and of its translations, how far what it means lies from
+what is asked (vectors), its characters, and how common it is. Two beliefs are mixed: one weighs all channels, the other
+those alone that know words without definition, too. The weights were learned (learn.py) on descriptions of ours. It
+knows numbers; what a description is looked up by, query.py knows, and how a result is worded, desk.py.
 """
 
 from __future__ import annotations
@@ -16,44 +16,43 @@ from typing import Literal
 import numpy as np
 
 from haina.apps.words.index import Index
-from haina.apps.words.terms import _RUN, LONGEST_WORD, folded, inside, is_chinese, stem, terms
+from haina.apps.words.query import EMPTY, Queries
+from haina.apps.words.terms import inside, is_chinese, runs, stem
 
 Language = Literal["en", "zh"]
+Weights = dict[tuple[Language, Language], tuple[tuple[float, ...], tuple[float, ...]]]
 COMMON = ("best", "second", "meaning", "frequency", "unlisted")
 CHANNELS = {
-    "en": (*COMMON, "via", "phrase", "kin"),
+    "en": (*COMMON, "family", "via", "phrase", "kin"),
     "zh": (*COMMON, "votes", "idiom", "kin", "characters", "long"),
 }
-# Learned by learn.py. For each direction: what the description is in, what is looked for.
-WEIGHTS: dict[tuple[Language, Language], tuple[float, ...]] = {
-    ("en", "en"): (7.89, 0.54, 9.86, 0.43, -4.78, 8.98, 0.57, -3.95),
-    ("zh", "en"): (8.72, -0.63, 7.74, 0.51, -5.04, 3.62, 0.71, -1.09),
-    ("en", "zh"): (1.85, -6.96, 5.99, 0.36, -4.06, 0.64, 0.69, 0.0, 0.0, -0.81),
-    ("zh", "zh"): (5.35, -3.27, 8.0, 0.39, -4.42, 0.47, 0.75, -3.96, 1.44, -1.31),
+DEFINED = {"best", "second", "via", "votes"}  # channels that speak only for words that a dictionary defines
+# How much of the belief is with all channels, by the language of the description; the rest is with those that know
+# undefined words too.
+TRUST: dict[Language, float] = {"en": 0.3, "zh": 0.7}
+# Learned by learn.py. For each direction, what the description is in and what is looked for: weights of all channels,
+# then of those that need no definition.
+WEIGHTS: Weights = {
+    ("en", "en"): (
+        (6.84, 0.63, 11.06, 0.37, -3.65, 0.09, 8.38, -1.29, -4.34),
+        (0.0, 0.0, 18.66, 0.41, 0.2, 1.64, 0.0, -4.44, -0.87),
+    ),
+    ("zh", "en"): (
+        (7.18, -0.66, 11.35, 0.46, -4.75, -0.22, 3.25, 0.02, -1.81),
+        (0.0, 0.0, 13.69, 0.54, -4.67, 1.99, 0.0, -0.2, -0.33),
+    ),
+    ("en", "zh"): (
+        (1.14, -6.93, 8.21, 0.28, -4.2, 0.63, 0.01, 0.0, -0.0, -0.69),
+        (0.0, 0.0, 15.6, 0.39, -4.67, 0.0, -1.22, -0.0, -0.0, -1.2),
+    ),
+    ("zh", "zh"): (
+        (7.08, -3.01, 10.37, 0.25, -3.76, 0.57, 0.93, -3.3, 0.15, -1.37),
+        (0.0, 0.0, 14.98, 0.47, -4.03, 0.0, 0.28, -3.22, 0.86, -1.52),
+    ),
 }
-OFTEN = 1500.0  # times in a million: a Chinese word so common counts half
+ROOT, LARGEST_FAMILY = 6, 40  # letters of a stem that kin share; words
+SAID = np.float32(100)  # nats: whoever describes a word does not say it
 VOTERS = 3000  # English words that speak for their Chinese translations
-TRANSLATED, PAIRED, SINGLE = 0.8, 0.25, 0.1  # weights of translated stems, pairs of characters, characters
-EMPTY = set(
-    "的了着过是在和与或及等很把被让用从对于中里上下个一种这那有不为以之其所而就也都又还能会可可以由给到来去人们我你他她它什么怎么某"
-)
-EMPTY |= {
-    "一种",
-    "一个",
-    "某种",
-    "某个",
-    "东西",
-    "表示",
-    "形容",
-    "比喻",
-    "的时候",
-    "时候",
-    "非常",
-    "别人",
-    "自己",
-    "一些",
-    "没有",
-}
 
 
 @dataclass(frozen=True)
@@ -69,12 +68,10 @@ class Ranking:
     """An index, ready to be asked; its arrays are read once."""
 
     def __init__(self, index: Index):
-        self.index = index
+        self.index, self.queries = index, Queries(index)
         senses, counts, first = (index.array(f"link_{name}") for name in ("senses", "counts", "first"))
-        self.sense_count = (
-            int(index.array("posting_senses").max()) + 1
-            if len(senses) == 0
-            else int(max(senses.max(), index.array("posting_senses").max())) + 1
+        self.sense_count = 1 + max(
+            *(int(held.max(initial=0)) for held in (senses, index.array("posting_senses")))
         )
         self._counts, self._senses = counts, senses
         self._starts = np.concatenate([[0], np.cumsum(counts.astype(np.int64))])
@@ -87,6 +84,7 @@ class Ranking:
         self._phrase = np.array([" " in word or "-" in word for word in words[: index.english]], np.float32)
         self._long = np.array([len(word) > 4 for word in words[index.english :]], np.float32)
         self._idiom = index.array("idiom").astype(np.float32)
+        self._families = _Families.of(words[: index.english])
 
     @cached_property
     def _pairs(self) -> tuple[_Group, _Group]:
@@ -99,7 +97,7 @@ class Ranking:
     def find(self, text: str, language: Language, allowed_W: np.ndarray | None, top: int) -> list[Found]:
         """The `top` words of a language that answer a description best; `allowed_W` marks those that may.
 
-        Words that the description itself holds come last, unless nothing else is asked.
+        Words that the description itself holds come last.
         """
         scores_W, score_S, words = self.scores(text, language)
         if allowed_W is not None:
@@ -115,25 +113,33 @@ class Ranking:
         ]
 
     def scores(self, text: str, language: Language) -> tuple[np.ndarray, np.ndarray, slice]:
-        """Scores of all words of a language, of all senses, and where the words lie."""
+        """Scores of all words of a language, of all senses, and where the words lie.
+
+        A score is the log of a mixture of two beliefs: a word is meant because a dictionary says so, or, whatever
+        dictionaries say of it, because what else is known of it points there.
+        """
         channels, score_S, words = self.channels(text, language)
         asked: Language = "zh" if is_chinese(text) else "en"
-        return mixed(channels, WEIGHTS[asked, language]), score_S, words
+        defined, free = (_believed(mixed(channels, weights)) for weights in WEIGHTS[asked, language])
+        trust = np.float32(TRUST[asked])
+        scores = np.log(trust * defined + (1 - trust) * free + np.float32(1e-30))
+        scores[self._said(text, words)] -= SAID
+        return scores, score_S, words
 
     def channels(self, text: str, language: Language) -> tuple[list[np.ndarray], np.ndarray, slice]:
         """Each channel of CHANNELS for the words of a language; the scores of all senses; where the words lie."""
-        weighted, index = self.query(text), self.index
+        weighted, index = self.queries.terms(text), self.index
         score_S = np.zeros(self.sense_count, np.float32)
         for term, weight in weighted.items():
             index.postings.add(term, weight, score_S)
         score_S /= max(sum(w * index.postings.weigh(term) for term, w in weighted.items()), 1e-6)
         by_source = [group.best(score_S, len(index.words)) for group in self._groups]
-        meaning = self._query_vector(weighted)
+        meaning = self.queries.direction(text, weighted)
         english = self._english(text, weighted, by_source, meaning)
         if language == "en":
             return english, score_S, slice(0, index.english)
         asked: Language = "zh" if is_chinese(text) else "en"
-        votes = self._votes(mixed(english, WEIGHTS[asked, "en"]))
+        votes = self._votes(mixed(english, WEIGHTS[asked, "en"][0]))
         words = slice(index.english, len(index.words))
         return self._chinese(text, weighted, by_source, meaning, votes), score_S, words
 
@@ -144,6 +150,7 @@ class Ranking:
         via_W = self._pairs[1].best(np.maximum(*by_source), len(self.index.words))
         return [
             *self._common(by_source, meaning, words),
+            self._families.best(np.maximum(*by_source)[words]),
             via_W[words],
             self._phrase,
             self._kin(text, weighted, words),
@@ -185,105 +192,16 @@ class Ranking:
         heard[: self.index.english] = np.maximum(english - least, 0)
         return self._pairs[0].best(heard, len(heard))[self.index.english :]
 
-    def query(self, text: str) -> dict[str, float]:
-        """The terms that a description is looked up by, with their weights."""
-        found: dict[str, float] = {}
-        for term in terms(text):
-            if term[0].isascii():
-                found[term] = 1.0
-            elif not EMPTY.intersection((term, *term)):
-                found[term] = max(found.get(term, 0.0), PAIRED if len(term) > 1 else SINGLE)
-        for word in _RUN.findall(folded(text)):
-            lemma = self.index.forms.get(word)
-            if lemma:
-                found.setdefault(stem(lemma), 1.0)
-        for word in self._chinese_words(text):
-            for term, weight in self._stems(word):
-                found[term] = max(found.get(term, 0.0), weight)
-        return found
-
-    def _chinese_words(self, text: str) -> list[int]:
-        """The words of a Chinese text, the longest first from its beginning; what says nothing is left out."""
-        found = []
-        for run in _RUN.findall(folded(text)):
-            at = 0
-            while at < len(run) and not run[0].isascii():
-                length = next(
-                    (
-                        n
-                        for n in range(LONGEST_WORD, 1, -1)
-                        if at + n <= len(run)
-                        and run[at : at + n] in self.index.number
-                        and run[at + n - 1] != "的"
-                    ),
-                    1,
-                )
-                word = run[at : at + length]
-                if word in self.index.number and word not in EMPTY and word[-1] != "的":
-                    found.append(self.index.number[word])
-                at += length
-        return found
-
-    @cached_property
-    def _stem_rows(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]:
-        array = self.index.array
-        starts = np.concatenate([[0], np.cumsum(array("stems_counts").astype(np.int64))])
-        return starts, array("stems_values"), array("stems_weights"), list(self.index.postings.number)
-
-    def _stems(self, word: int) -> list[tuple[str, float]]:
-        """What a Chinese word is looked up by in English: all stems count as one term of their mean rarity (Pirkola,
-        "The Effects of Query Structure and Dictionary Setups", SIGIR 1998)."""
-        starts, values, weights, names = self._stem_rows
-        here = slice(starts[word], starts[word + 1])
-        share = weights[here].astype(np.float32) / max(float(weights[here].sum(dtype=np.int64)), 1.0)
-        idf = self.index.postings.idf[values[here]]
-        rarity = float(share @ idf)
-        telling = 1 / (1 + self._frequency[word] / OFTEN)
-        gains = (
-            TRANSLATED
-            * telling
-            * np.minimum(share / share.max(initial=1e-6), 1.0)
-            * rarity
-            / np.maximum(idf, 0.5)
-        )
-        return [(names[at], float(gain)) for at, gain in zip(values[here].tolist(), gains, strict=True)]
-
-    @cached_property
-    def _vectors(self) -> tuple[np.ndarray, np.ndarray] | None:
-        """English terms [E, D] and words [W, D], float32; None if the index has none."""
-        if not self.index.has("term_vectors"):
-            return None
-        term_scale, word_scale = self.index.array("term_scales"), self.index.array("word_scales")
-        return (
-            self.index.array("term_vectors") * term_scale[:, None],
-            self.index.array("word_vectors") * word_scale[:, None],
-        )
-
-    @cached_property
-    def _rows(self) -> dict[str, int]:
-        """Of each English term its row among the vectors."""
-        english = (term for term in self.index.postings.number if term.isascii())
-        return {term: row for row, term in enumerate(english)}
-
-    def _query_vector(self, weighted: dict[str, float]) -> np.ndarray:
-        """The direction of a description, [D]; zeros where nothing is known."""
-        if self._vectors is None:
-            return np.zeros(1, np.float32)
-        terms_ED = self._vectors[0]
-        known = [(self._rows[term], weight) for term, weight in weighted.items() if term in self._rows]
-        if not known:
-            return np.zeros(terms_ED.shape[1], np.float32)
-        ids, weights = zip(*known, strict=True)
-        summed = np.array(weights, np.float32) @ terms_ED[list(ids)]
-        unit: np.ndarray = summed / (np.linalg.norm(summed) + 1e-6)
-        return unit
-
     def _meaning(self, vector: np.ndarray, words: slice) -> np.ndarray:
         """Cosine of the description and each word."""
-        if self._vectors is None:
-            return np.zeros(words.stop - words.start, np.float32)
-        cosine: np.ndarray = self._vectors[1][words] @ vector
+        cosine: np.ndarray = self._vectors[words] @ vector
         return cosine
+
+    @cached_property
+    def _vectors(self) -> np.ndarray:
+        """Of words, [W, D], of length one."""
+        rows: np.ndarray = self.index.array("word_vectors") * self.index.array("word_scales")[:, None]
+        return rows
 
     def _kin(self, text: str, weighted: dict[str, float], words: slice) -> np.ndarray:
         """1 for words of the description itself and their kin: whoever describes a word does not say it."""
@@ -294,6 +212,11 @@ class Ranking:
                 if words.start <= word < words.stop:
                     marked[word - words.start] = 1
         return marked
+
+    def _said(self, text: str, words: slice) -> list[int]:
+        """The places of the words that stand in the description."""
+        numbers = (self.index.number.get(word, -1) for word in {*inside(text), *runs(text)})
+        return [number - words.start for number in numbers if words.start <= number < words.stop]
 
     def _by_stem(self, term: str) -> tuple[int, ...]:
         """Words of this stem; a Chinese word is its own."""
@@ -334,6 +257,13 @@ class Ranking:
         return int(here[np.argmax(score_S[here])]) if len(here) else -1
 
 
+def _believed(scores: np.ndarray) -> np.ndarray:
+    """The share of each word under a softmax."""
+    share: np.ndarray = np.exp(scores - scores.max())
+    share /= share.sum()
+    return share
+
+
 def mixed(channels: list[np.ndarray], weights: tuple[float, ...]) -> np.ndarray:
     total = np.zeros(len(channels[0]), np.float32)
     for channel, weight in zip(channels, weights, strict=True):
@@ -361,4 +291,34 @@ class _Group:
         found = np.zeros(rows, np.float32)
         if len(self.values):
             found[self.owners] = np.maximum.reduceat(score[self.values], self.starts)
+        return found
+
+
+@dataclass(frozen=True)
+class _Families:
+    """Words that begin like one another, as compulsory and compulsion: what is said of one tells of its kin."""
+
+    order: np.ndarray
+    starts: np.ndarray
+    family: np.ndarray
+
+    @classmethod
+    def of(cls, words: list[str]) -> _Families:
+        numbers: dict[str, list[int]] = {}
+        for at, word in enumerate(words):
+            if word.isalpha():
+                numbers.setdefault(stem(word.lower())[:ROOT], []).append(at)
+        held = [kin for kin in numbers.values() if 1 < len(kin) <= LARGEST_FAMILY]
+        sizes = np.array([len(kin) for kin in held], np.int64)
+        order = np.array([at for kin in held for at in kin], np.int64)
+        return cls(order, np.cumsum(sizes) - sizes, np.repeat(np.arange(len(held)), sizes))
+
+    def best(self, score: np.ndarray) -> np.ndarray:
+        """Of each word the greatest score of its kin, itself left out."""
+        found = np.zeros(len(score), np.float32)
+        if len(self.order):
+            own = score[self.order]
+            first = np.maximum.reduceat(own, self.starts)[self.family]
+            second = np.maximum.reduceat(np.where(own == first, 0, own), self.starts)[self.family]
+            found[self.order] = np.where(own == first, second, first)
         return found

@@ -282,6 +282,14 @@ def translations(gloss: str) -> list[str]:
     return found
 
 
+def running_text(folder: Path) -> Iterator[str]:
+    """Books in English, from which vectors of words are learned; none of their text stays in an index."""
+    for path in _files(folder, "classic-books/*/*.md"):
+        yield path.read_text("utf-8", "replace")
+    for row in _rows(folder, "books.jsonl.zst"):
+        yield row["text"]
+
+
 def _rows(folder: Path, name: str) -> Iterator[dict[str, Any]]:
     """Of the training and the validation part of a set in the data pack."""
     for path in sorted(folder.glob(f"**/{name}")):

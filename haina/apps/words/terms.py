@@ -65,10 +65,15 @@ def is_chinese(text: str) -> bool:
     return _HAN_RUN.search(text) is not None
 
 
+def runs(text: str) -> list[str]:
+    """Stretches of Chinese characters, and words in letters."""
+    return _RUN.findall(folded(text))
+
+
 def terms(text: str) -> list[str]:
     """Stems; characters and pairs of neighbours. In their order, as often as they occur."""
     found = []
-    for run in _RUN.findall(folded(text)):
+    for run in runs(text):
         if run[0].isascii():
             found.append(stem(run.split("'")[0]))
         else:
@@ -79,7 +84,7 @@ def terms(text: str) -> list[str]:
 def inside(text: str) -> list[str]:
     """All stretches of one to LONGEST_WORD Chinese characters, and the stems: what may be a word in a text."""
     found = []
-    for run in _RUN.findall(folded(text)):
+    for run in runs(text):
         if run[0].isascii():
             found.append(stem(run.split("'")[0]))
         else:

@@ -1,9 +1,11 @@
-"""Vectors of terms and words, learned from dictionaries: the sum of a definition's terms should point at its word.
+"""Vectors of terms and words in one space of both languages: the terms of a definition, summed, point at its word.
 
-The bag-of-words model of Hill et al., "Learning to Understand Phrases by Embedding the Dictionary" (TACL 2016), with
-cosine and in-batch negatives instead of given word vectors, so that both sides are learned here and English and Chinese
-words lie in one space: a definition of either is English. Plain NumPy with Adagrad; about ten seconds an epoch. It
-knows bags of numbers, not what they stand for.
+The bag-of-words model of Hill et al., "Learning to Understand Phrases by Embedding the Dictionary" (TACL 2016). What a
+word's vector is made of: what running text tells of it (text.py), its pieces, as in Bojanowski et al., "Enriching Word
+Vectors with Subword Information" (TACL 2017), and a part of its own, which is left out at random, so that a word that
+no dictionary defines is found by the others. Half of the definitions are read with each stem put as one of the Chinese
+words that are glossed by it, so that Chinese descriptions meet the same words. Plain NumPy: cosine, in-batch
+negatives, Adagrad. It knows bags of numbers, not what they stand for.
 """
 
 from __future__ import annotations
@@ -13,23 +15,42 @@ from dataclasses import dataclass
 
 import numpy as np
 
-DIMENSIONS, EPOCHS, BATCH = 96, 10, 1024
-RATE, SHARPNESS, KEPT = (
-    0.15,
-    14.0,
-    0.75,
-)  # of Adagrad; of the softmax over cosines; share of the terms of a bag
+EPOCHS, BATCH = 10, 1024
+RATE, SHARPNESS = 0.15, 14.0  # of Adagrad; of the softmax over cosines
+KEPT, OWN = 0.75, 0.5  # shares of the terms of a bag, and of the words' own parts, that a step sees
+TRANSLATED = 0.5  # share of the definitions that are read in Chinese
 _EPSILON = 1e-6
 
 
 @dataclass(frozen=True)
-class Bags:
-    """Definitions as numbers: bag i is terms[starts[i]:starts[i + 1]]; its words are words[word_starts[i]:…]."""
+class Lists:
+    """Numbers in rows of different lengths: row i is values[starts[i]:starts[i + 1]]."""
 
-    terms: np.ndarray
+    values: np.ndarray
     starts: np.ndarray
-    words: np.ndarray
-    word_starts: np.ndarray
+
+    def rows(self, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The values of the chosen rows one after another, and the place of each one's row in `chosen`."""
+        counts = self.starts[chosen + 1] - self.starts[chosen]
+        owner = np.repeat(np.arange(len(chosen)), counts)
+        first = np.repeat(self.starts[chosen] - np.cumsum(counts) + counts, counts)
+        return self.values[first + np.arange(len(owner))], owner
+
+
+@dataclass(frozen=True)
+class Choices:
+    """Of each term those that may stand for it, likelier ones with more weight: `total` adds up the weights."""
+
+    lists: Lists
+    total: np.ndarray
+
+    def drawn(self, terms: np.ndarray, chance: np.random.Generator) -> np.ndarray:
+        """For each term one of its choices; -1 where there is none."""
+        sums = np.append(0.0, self.total)
+        low, high = sums[self.lists.starts[terms]], sums[self.lists.starts[terms + 1]]
+        at = np.searchsorted(self.total, low + (high - low) * chance.random(len(terms)), side="right")
+        drawn = np.append(self.lists.values, -1)[at]
+        return np.where(high > low, drawn, -1)
 
 
 @dataclass
@@ -38,6 +59,10 @@ class _Table:
 
     rows: np.ndarray
     squares: np.ndarray
+
+    @classmethod
+    def of(cls, rows: np.ndarray) -> _Table:
+        return cls(rows, np.zeros(len(rows), np.float32))
 
     def step(self, ids: np.ndarray, gradient: np.ndarray) -> None:
         """Add up the gradients of equal ids, then move."""
@@ -48,75 +73,109 @@ class _Table:
         self.rows[unique] -= RATE * total / np.sqrt(self.squares[unique] + _EPSILON)[:, None]
 
 
+class Words:
+    """What the vectors of words are made of. text [W, D]; pieces: of each word the numbers of its pieces."""
+
+    def __init__(self, text: np.ndarray, pieces: Lists, piece_count: int):
+        self.text, self.pieces = text, pieces
+        self._own = _Table.of(np.zeros_like(text))
+        self._piece = _Table.of(np.zeros((piece_count, text.shape[1]), np.float32))
+
+    def sums(self, words: np.ndarray, own: np.ndarray) -> np.ndarray:
+        """Vectors of words, not yet of length one; `own` marks those that show their own part."""
+        sums: np.ndarray = self.text[words] + self._own.rows[words] * own[:, None]
+        flat, owner = self.pieces.rows(words)
+        share = 1 / np.maximum(np.bincount(owner, minlength=len(words)), 1)
+        held = np.flatnonzero(np.diff(owner, prepend=-1))
+        if len(held):
+            sums[owner[held]] += np.add.reduceat(self._piece.rows[flat], held) * share[owner[held], None]
+        return sums
+
+    def step(self, words: np.ndarray, own: np.ndarray, gradient: np.ndarray) -> None:
+        self._own.step(words[own], gradient[own])
+        flat, owner = self.pieces.rows(words)
+        share = 1 / np.maximum(np.bincount(owner, minlength=len(words)), 1)
+        self._piece.step(flat, (gradient * share[:, None].astype(np.float32))[owner])
+
+    def all(self, own: np.ndarray) -> np.ndarray:
+        """[W, D] of length one; `own` [W] marks the words whose own part has been learned."""
+        parts = [
+            self.sums(np.arange(at, min(at + 4 * BATCH, len(own))), own[at : at + 4 * BATCH])
+            for at in range(0, len(own), 4 * BATCH)
+        ]
+        return unit(np.concatenate(parts))
+
+
 def learn(
-    bags: Bags,
-    term_weight: np.ndarray,
-    words: int,
+    bags: Lists,
+    defined: Lists,
+    terms: np.ndarray,
+    words: Words,
+    chinese: Choices,
     *,
-    dimensions: int = DIMENSIONS,
     epochs: int = EPOCHS,
     report: Callable[[int, float], None] = lambda epoch, loss: None,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Vectors of the terms [T, D], their weight in a text as length, and of the words [W, D], of length one."""
-    chance = np.random.default_rng(1)
-    shape = (len(term_weight), dimensions)
-    rows = chance.standard_normal(shape, np.float32) * (term_weight / np.sqrt(dimensions))[:, None]
-    terms = _Table(rows.astype(np.float32), np.zeros(len(rows), np.float32))
-    word_rows = mean_of_bags(terms.rows, bags, words)
-    table = _Table(word_rows, np.zeros(words, np.float32))
+) -> np.ndarray:
+    """Learn `words`, and from where they begin the vectors of the terms [T, D], whose length is their weight.
+
+    bags: of each definition its terms; defined: its words.
+    """
+    chance, table = np.random.default_rng(1), _Table.of(terms.copy())
     for epoch in range(epochs):
         losses = []
         order = chance.permutation(len(bags.starts) - 1)
         for at in range(0, len(order), BATCH):
-            losses.append(_step(bags, order[at : at + BATCH], terms, table, chance))
+            chosen = order[at : at + BATCH]
+            losses.append(_step(_read(bags, chosen, chinese, chance), defined, chosen, table, words, chance))
         report(epoch, float(np.mean(losses or [0.0])))
-    return terms.rows, unit(table.rows)
+    return table.rows
 
 
-def _step(bags: Bags, chosen: np.ndarray, terms: _Table, table: _Table, chance: np.random.Generator) -> float:
-    counts = bags.word_starts[chosen + 1] - bags.word_starts[chosen]
-    target = bags.words[bags.word_starts[chosen] + (chance.random(len(chosen)) * counts).astype(np.int64)]
-    flat, owner = _flat(bags, chosen)
+def _read(
+    bags: Lists, chosen: np.ndarray, chinese: Choices, chance: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Terms of the chosen bags, some left out, some bags in Chinese, and the place of each one's bag."""
+    flat, owner = bags.rows(chosen)
     kept = chance.random(len(flat)) < KEPT
     kept[np.flatnonzero(np.diff(owner, prepend=-1))] = True  # no bag is empty
     flat, owner = flat[kept], owner[kept]
-    sums_BD = np.add.reduceat(terms.rows[flat], np.flatnonzero(np.diff(owner, prepend=-1)))
-    length_B, norm_B = _length(sums_BD), _length(table.rows[target])
-    query_BD, word_BD = sums_BD / length_B, table.rows[target] / norm_B
+    abroad = (chance.random(len(chosen)) < TRANSLATED)[owner]
+    flat = flat.copy()
+    flat[abroad] = chinese.drawn(flat[abroad], chance)
+    return flat[flat >= 0], owner[flat >= 0]
+
+
+def _step(
+    read: tuple[np.ndarray, np.ndarray],
+    defined: Lists,
+    chosen: np.ndarray,
+    table: _Table,
+    words: Words,
+    chance: np.random.Generator,
+) -> float:
+    flat, owner = read
+    if not len(flat):
+        return 0.0
+    first = np.flatnonzero(np.diff(owner, prepend=-1))
+    chosen = chosen[owner[first]]
+    owner = np.repeat(np.arange(len(first)), np.diff(np.append(first, len(owner))))
+    counts = defined.starts[chosen + 1] - defined.starts[chosen]
+    target = defined.values[defined.starts[chosen] + (chance.random(len(chosen)) * counts).astype(np.int64)]
+    own = chance.random(len(chosen)) < OWN
+    sums_BD, named_BD = np.add.reduceat(table.rows[flat], first), words.sums(target, own)
+    length_B, norm_B = _length(sums_BD), _length(named_BD)
+    query_BD, word_BD = sums_BD / length_B, named_BD / norm_B
     logits_BB = SHARPNESS * query_BD @ word_BD.T
-    same = (target[:, None] == target[None]) & ~np.eye(len(target), dtype=bool)
-    logits_BB[same] = -np.inf
-    logits_BB -= logits_BB.max(1, keepdims=True)
+    logits_BB[(target[:, None] == target[None]) & ~np.eye(len(target), dtype=bool)] = -np.inf
+    logits_BB -= logits_BB.max(1)[:, None]
     share_BB = np.exp(logits_BB)
     total_B = share_BB.sum(1, keepdims=True)
     loss = float(np.mean(np.log(total_B[:, 0]) - np.diag(logits_BB)))
     share_BB /= total_B
     share_BB[np.diag_indices(len(target))] -= 1
-    table.step(target, _through_norm(SHARPNESS * share_BB.T @ query_BD, word_BD, norm_B))
-    terms.step(flat, _through_norm(SHARPNESS * share_BB @ word_BD, query_BD, length_B)[owner])
+    words.step(target, own, _through_norm(SHARPNESS * share_BB.T @ query_BD, word_BD, norm_B))
+    table.step(flat, _through_norm(SHARPNESS * share_BB @ word_BD, query_BD, length_B)[owner])
     return loss
-
-
-def _flat(bags: Bags, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The terms of the chosen bags one after another, and the place of each bag in `chosen`."""
-    counts = bags.starts[chosen + 1] - bags.starts[chosen]
-    owner = np.repeat(np.arange(len(chosen)), counts)
-    first = np.repeat(bags.starts[chosen] - np.concatenate([[0], np.cumsum(counts)[:-1]]), counts)
-    return bags.terms[first + np.arange(len(owner))], owner
-
-
-def mean_of_bags(rows: np.ndarray, bags: Bags, words: int) -> np.ndarray:
-    """Of each word the mean direction of the bags that define it."""
-    sums = np.zeros((words, rows.shape[1]), np.float32)
-    for at in range(0, len(bags.starts) - 1, 4 * BATCH):
-        chosen = np.arange(at, min(at + 4 * BATCH, len(bags.starts) - 1))
-        flat, owner = _flat(bags, chosen)
-        units = unit(np.add.reduceat(rows[flat], np.flatnonzero(np.diff(owner, prepend=-1))))
-        counts = bags.word_starts[chosen + 1] - bags.word_starts[chosen]
-        np.add.at(
-            sums, bags.words[bags.word_starts[at] : bags.word_starts[chosen[-1] + 1]], units.repeat(counts, 0)
-        )
-    return unit(sums)
 
 
 def _through_norm(gradient: np.ndarray, unit: np.ndarray, length: np.ndarray) -> np.ndarray:
@@ -133,21 +192,6 @@ def _length(rows: np.ndarray) -> np.ndarray:
 def unit(rows: np.ndarray) -> np.ndarray:
     directions: np.ndarray = rows / _length(rows)
     return directions
-
-
-def of_words(bags: Bags, words: np.ndarray) -> Bags:
-    """The bags that define some of these words, for these words alone."""
-    kept = np.isin(bags.words, words)
-    owner = np.repeat(np.arange(len(bags.starts) - 1), np.diff(bags.word_starts))
-    counts = np.bincount(owner[kept], minlength=len(bags.starts) - 1)
-    chosen = np.flatnonzero(counts)
-    flat, _ = _flat(bags, chosen)
-    sizes = np.diff(bags.starts)[chosen]
-    return Bags(flat, _starts(sizes), bags.words[kept], _starts(counts[chosen]))
-
-
-def _starts(counts: np.ndarray) -> np.ndarray:
-    return np.concatenate([[0], np.cumsum(counts)])
 
 
 def int8(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

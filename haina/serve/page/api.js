@@ -74,6 +74,21 @@ export const exported = async (id, form) => (await send(`${of(id)}/export?form=$
 /** What an application answers; refused in words by Refusal. */
 export const asked = (path, body, signal) => read(path, { method: "POST", body, signal });
 export const listed = (path) => read(path);
+export const removed = (path) => read(path, { method: "DELETE" });
+
+/** The same as it is found: [name, value] of each event of the stream. */
+export async function* events(path, body, signal) {
+  const response = await send(path, { method: "POST", body, signal });
+  let name = "";
+  for await (const line of lines(response.body)) {
+    if (line.startsWith("event:")) name = line.slice(6).trim();
+    else if (line.startsWith("data:")) {
+      const value = JSON.parse(line.slice(5));
+      if (value.error) throw refused(value.error, null);
+      yield [name, value];
+    }
+  }
+}
 export const exportedAll = async () => (await send("page/export")).blob();
 
 /**
