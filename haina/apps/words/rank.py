@@ -215,7 +215,8 @@ class Ranking:
 
     def _said(self, text: str, words: slice) -> list[int]:
         """The places of the words that stand in the description."""
-        numbers = (self.index.number.get(word, -1) for word in {*inside(text), *runs(text)})
+        said = {*runs(text), *(word for word in inside(text) if not word[0].isascii())}  # of English no stems
+        numbers = (self.index.number.get(word, -1) for word in said)
         return [number - words.start for number in numbers if words.start <= number < words.stop]
 
     def _by_stem(self, term: str) -> tuple[int, ...]:
