@@ -1,13 +1,16 @@
-"""A server on a free loopback port with the embedded model, once a session, and where it listens."""
+"""A server on a free loopback port with the embedded model, once a session, and where it listens; a real browser."""
 
 from __future__ import annotations
 
+import os
+import shutil
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import uvicorn
@@ -25,6 +28,7 @@ from haina.serve.shelf import Shelf
 
 NAME = "haina-brook"
 Serving = Callable[[ServeOptions], AbstractContextManager[str]]
+Open = Callable[..., Any]
 
 
 @pytest.fixture(scope="session")
@@ -69,6 +73,48 @@ def server(serving: Serving, index: str) -> Iterator[str]:
 def running_app() -> Callable[[App], AbstractContextManager[str]]:
     """Serves any application, for the time of a context: the address."""
     return running
+
+
+@pytest.fixture(
+    scope="module"
+)  # its driver holds an event loop, which tests of other modules start themselves
+def browser() -> Iterator[Any]:
+    """Debian's chromium, driven by Playwright."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("no chromium; apt-get install chromium")
+    flags = ["--no-sandbox"] if os.name == "posix" and os.geteuid() == 0 else []
+    with playwright.sync_playwright() as driver:
+        started = driver.chromium.launch(executable_path=chromium, args=flags)
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def open_at(browser: Any) -> Iterator[Open]:
+    """Opens an address in a fresh profile. Errors there, and requests to anybody else, fail the test."""
+    contexts, wrong = [], []
+
+    def open(address: str, path: str = "", *, lang: str = "en-US", **options: Any) -> Any:
+        contexts.append(browser.new_context(locale=lang, **options))
+        page = contexts[-1].new_page()
+        page.set_default_timeout(60_000)
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("console", lambda said: wrong.append(said.text) if is_wrong(said) else None)
+        page.on("request", lambda asked: asked.url.startswith((address, "blob:")) or wrong.append(asked.url))
+        page.goto(f"{address}{path}")
+        return page
+
+    yield open
+    for context in contexts:
+        context.close()
+    assert wrong == []
+
+
+def is_wrong(said: Any) -> bool:
+    """On the console; a refusal of the server, which the page shows, stands there too."""
+    return said.type == "error" and not said.text.startswith("Failed to load resource")
 
 
 @contextmanager

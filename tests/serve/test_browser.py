@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -22,12 +20,9 @@ from haina.serve.history import History
 from haina.serve.keys import new_key
 from haina.serve.shelf import Shelf
 
-playwright = pytest.importorskip("playwright.sync_api")
 axe = pytest.importorskip("axe_playwright_python.sync_playwright")
-CHROMIUM = shutil.which("chromium")
 Open = Callable[..., Any]
 Serving = Callable[[ServeOptions], AbstractContextManager[str]]
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium; apt-get install chromium")
 
 ANSWERED = "article.a:last-of-type:not(.draft) .figures"
 HOSTILE = """<script>window.ran = 1</script><img src=x onerror="window.ran = 2">
@@ -61,15 +56,6 @@ def f(x):
 """
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    flags = ["--no-sandbox"] if os.name == "posix" and os.geteuid() == 0 else []
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=flags)
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
 def client(server: str) -> Iterator[Client]:
     with Client(base_url=server) as made:
@@ -78,26 +64,14 @@ def client(server: str) -> Iterator[Client]:
 
 
 @pytest.fixture
-def open_page(browser: Any, server: str, client: Client) -> Iterator[Callable[..., Any]]:
-    """A page of a fresh profile, ready. Errors in it, and requests to anybody else, fail the test."""
-    contexts, wrong = [], []
-
-    def open(id: str = "", *, lang: str = "en-US", **options: Any) -> Any:
-        context = browser.new_context(locale=lang, **{"viewport": {"width": 1200, "height": 800}, **options})
-        contexts.append(context)
-        page = context.new_page()
-        page.set_default_timeout(15_000)
-        page.on("console", lambda said: wrong.append(said.text) if is_wrong(said) else None)
-        page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.on("request", lambda asked: asked.url.startswith((server, "blob:")) or wrong.append(asked.url))
-        page.goto(f"{server}/#{id}" if id else server)
+def open_page(open_at: Open, server: str, client: Client) -> Open:
+    def open(id: str = "", **options: Any) -> Any:
+        size = {"width": 1200, "height": 800}
+        page = open_at(server, f"/#{id}" if id else "", **{"viewport": size, **options})
         page.wait_for_selector("#ask:focus")
         return page
 
-    yield open
-    for context in contexts:
-        context.close()
-    assert wrong == []
+    return open
 
 
 def kept(client: Client, *said: str, **settings: Any) -> str:
@@ -109,11 +83,6 @@ def kept(client: Client, *said: str, **settings: Any) -> str:
         message = {"parent": number or None, "role": role, "content": content, "about": about}
         assert client.post(f"/page/conversations/{id}/messages", json=message).status_code == 200
     return str(id)
-
-
-def is_wrong(said: Any) -> bool:
-    """On the console; a refusal of the server, which the page shows, stands there too."""
-    return said.type == "error" and not said.text.startswith("Failed to load resource")
 
 
 def ask(page: Any, text: str) -> None:
