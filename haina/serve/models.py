@@ -14,7 +14,6 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
-from haina.checkpoint.checkpoint import Checkpoint
 from haina.serve import anthropic
 from haina.serve.errors import ApiError, shaped, told
 from haina.serve.shelf import Shelf
@@ -65,10 +64,9 @@ def _changed_s(folder: Path) -> int:
 
 def _anthropic(shelf: Shelf, name: str) -> dict[str, Any]:
     """One that cannot be read has no figures."""
-    folder = shelf.folder(name)
-    created = datetime.fromtimestamp(_changed_s(folder), timezone.utc)
+    created = datetime.fromtimestamp(_changed_s(shelf.folder(name)), timezone.utc)
     try:
-        context = Checkpoint.open(folder, verify=False).config.max_position_embeddings
+        context: int | None = shelf.context(name)
     except ValueError:
         context = None
     return {

@@ -158,6 +158,10 @@ class Shelf:
         """Where a model lies. UnknownModel."""
         return self._place(name).folder
 
+    def context(self, name: str) -> int:
+        """Tokens for prompt and answer together. ValueError: why the model cannot be read."""
+        return context_tokens(Checkpoint.open(self.folder(name), verify=False), self._options.context)
+
     def check(self, name: str) -> list[str]:
         """What a person should know. ValueError: what is wrong, as far as it can be seen without loading it."""
         place = self._place(name)

@@ -39,7 +39,9 @@ LENGTH = 2048  # of a row while the rates fall, and of the context that is shipp
 FALL = 0.2  # tokens of the branch for each of the flat part
 LEAST_FALL = 1.2e6
 BY_CHARACTER = 0.12  # of prose and dictionaries; half of the verse is by itself
-EPOCHS = 0.5  # of the answers; the branch has shown the talks before
+EPOCHS = 1.0  # of the answers; the branch has shown the talks before
+ANSWERS_BATCH = 4096  # tokens: many small steps teach more than few large ones (docs/log.md)
+ANSWERS_RATE = 3e-3  # of AdamW
 GENERATION = {
     "bos_token_id": 1,
     "eos_token_id": 2,
@@ -114,8 +116,9 @@ def falling(asked: BrookOptions, folder: Path, place: Path) -> PretrainOptions:
 def answering(asked: BrookOptions, place: Path) -> SftOptions:
     """Talks, of which only the answers are learnt."""
     return SftOptions(
-        out=str(place / "sft"), epochs=EPOCHS, batch=BATCH, valid=0.003, valid_every=25, threads=asked.threads
-    )
+        out=str(place / "sft"), epochs=EPOCHS, batch=ANSWERS_BATCH, lr=ANSWERS_RATE, valid=0.003, valid_every=100,
+        save_every=50, threads=asked.threads,
+    )  # fmt: skip
 
 
 def encoded(place: Path, tokenizer: Path, rows: Callable[[], Iterable[Row]], name: str) -> Path:

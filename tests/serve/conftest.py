@@ -34,7 +34,7 @@ Open = Callable[..., Any]
 @pytest.fixture(scope="session")
 def shelf() -> Iterator[Shelf]:
     folder = Path(haina.__file__).with_name("weights")
-    made = Shelf({NAME: folder}, ServeOptions(threads=1, conversations=16))
+    made = Shelf({NAME: folder}, ServeOptions(threads=1, conversations=16, context=512))
     made.load()
     yield made
     made.close()

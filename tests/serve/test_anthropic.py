@@ -184,9 +184,10 @@ def test_a_stream_says_what_an_answer_says(client: anthropic.Anthropic) -> None:
 def test_max_tokens_and_stop_sequences(client: anthropic.Anthropic) -> None:
     short = client.messages.create(**ASKED | {"max_tokens": 2})
     assert (short.stop_reason, short.usage.output_tokens) == ("max_tokens", 2)
-    stopped = client.messages.create(**ASKED, stop_sequences=["海纳", "！"])
-    assert (stopped.stop_reason, stopped.stop_sequence) == ("stop_sequence", "！")
-    assert "！" not in stopped.content[0].text
+    said = client.messages.create(**ASKED).content[0].text
+    stopped = client.messages.create(**ASKED, stop_sequences=["\0", said[2]])
+    assert (stopped.stop_reason, stopped.stop_sequence) == ("stop_sequence", said[2])
+    assert stopped.content[0].text == said[: said.index(said[2])]
 
 
 @pytest.mark.parametrize("choice", [{"type": "any"}, {"type": "tool", "name": "weather"}])

@@ -217,10 +217,13 @@ def test_an_engine_that_dies_leaves_nobody_waiting() -> None:
         return await asyncio.gather(inside, *late, return_exceptions=True)
 
     assert [type(end) for end in run(all())] == [EngineStopped, EngineStopped]
+    thread.close()
     engine = Broken()
     engine.add = lambda asked: [][0]  # type: ignore[method-assign]
+    thread = EngineThread(engine)  # type: ignore[arg-type]
     with pytest.raises(EngineStopped):
-        run(tokens(EngineThread(engine), ENDLESS))  # type: ignore[arg-type]
+        run(tokens(thread, ENDLESS))
+    thread.close()
 
 
 def test_who_waits_hears_only_what_is_new(checkpoint: Checkpoint) -> None:

@@ -219,7 +219,7 @@ def test_vectors(client: ollama.Client) -> None:
 
 def test_what_tells_about_models(client: ollama.Client, server: str) -> None:
     (listed,) = client.list().models
-    assert listed.model == NAME and listed.size > 1e6 and listed.details.parameter_size == "4.6M"
+    assert listed.model == NAME and listed.size > 1e6 and listed.details.parameter_size.endswith("M")
     client.chat(NAME, [])
     (running,) = client.ps().models
     assert running.context_length == 512 and running.digest == listed.digest
