@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,7 +39,9 @@ def brook(*, options: BrookOptions) -> None:
         if tuned is None:
             return
         licence = {"LICENSE": (EMBEDDED / "LICENSE").read_bytes()}
-        publish(tuned, model, files=card(tuned, folder) | licence)
+        files = card(tuned, folder) | licence
+        shutil.rmtree(model, ignore_errors=True)  # of fewer tokens: what it was made of is in its branch
+        publish(tuned, model, files=files)
     print(
         say(
             f"{model}: done; talk with it: haina chat {model}", f"{model}：完成；与它对话：haina chat {model}"

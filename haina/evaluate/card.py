@@ -16,7 +16,7 @@ from typing import Any
 from haina.checkpoint.checkpoint import Checkpoint
 from haina.checkpoint.read_json import read_json_object
 from haina.data.fetch import OURS
-from haina.data.recipe import read
+from haina.data.recipe import OPEN_LICENCES, read
 from haina.evaluate.report import markdown
 from haina.train.brook import branch
 from haina.train.card import machine
@@ -142,9 +142,11 @@ def stages(phases: Sequence[Sequence[dict[str, Any]]], tokens: Sequence[int]) ->
 
 
 def sources() -> str:
-    """The repositories of the text, a row each."""
+    """The repositories of the text, a row each; those without an open licence only name words that are left out."""
     rows = []
     for source in read(OURS).source:
+        if source.licence not in OPEN_LICENCES:
+            continue
         where = (source.git or "").removeprefix("https://github.com/")
         rows.append(f"| {source.name} | {where}@{(source.commit or '')[:7]} | {source.licence} |")
     return "\n".join(rows)

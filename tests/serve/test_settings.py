@@ -110,6 +110,11 @@ def test_what_is_wrong_in_the_environment_is_named(
     assert told in str(error.value)
 
 
+def test_no_password_of_an_address_is_shown() -> None:
+    text = shown(settled({"search": "postgresql://me:s3@cret@host/texts"}, DEFAULT))
+    assert 'search = "postgresql://me@host/texts"' in text
+
+
 def test_what_is_shown_says_the_same_when_it_is_read_again(tmp_path: Path) -> None:
     given = {
         "models": ["海=/a b", "/c"],
