@@ -28,7 +28,7 @@ fuzz: $(VENV)/tested                  ## readers against mutated bytes, the serv
 torture: $(VENV)/tested               ## kills, 20,000 requests, 100,000 operations of the scheduler: the full dose
 	HAINA_TORTURE=20 $(BIN)/pytest tests/train/test_kills.py tests/train/test_two_nodes.py tests/train/test_ray_train.py \
 		tests/checkpoint/test_convert.py tests/engine/test_soak.py tests/engine/test_scheduler.py \
-		tests/serve/test_disconnects.py
+		tests/serve/test_disconnects.py tests/apps/test_search_kills.py
 
 bench: native $(VENV)/benched         ## measure this machine against llama.cpp, write docs/benchmarks.md; half an hour
 	$(BIN)/python -m bench.inference

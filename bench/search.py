@@ -22,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bench import search_injected
 from bench.report import Goal, Report, Section
 from haina.apps.search.answer import WEIGHTS, answered, evidence
 from haina.apps.search.features import Question
@@ -244,13 +245,17 @@ def fit(store: Store, data: Path, every: int) -> None:
         for is_there, those in ((True, ranked), (False, without(ranked, each.document))):
             texts, numbers = _rows(question, those)
             if texts:
-                there.append((is_there, evidence(numbers)))
+                there.append((is_there, evidence(numbers, _largest)))
             if texts and is_there:
                 rows.append((np.array(numbers), np.array([right(each, text) for text in texts])))
     print("rank.WEIGHTS", listwise(ranks))
     print("answer.WEIGHTS", listwise(rows))
     numbers, said = np.array([numbers for _, numbers in there]), np.array([yes for yes, _ in there], float)
     print("answer.FOUND, FOUND_BIAS", logistic(numbers, said))
+
+
+def _largest(numbers: Sequence[float]) -> Iterator[int]:
+    return iter([int(np.argmax(numbers))])
 
 
 def listwise(groups: Sequence[tuple[np.ndarray, np.ndarray]], *, decay: float = 0.01) -> np.ndarray:
@@ -305,6 +310,7 @@ def main() -> None:
             return
         parts = [quality(store, given.data, given.every), languages(given.data, given.every)]
         store.close()
+    parts += [search_injected.section(pool(given.data, POOL)), search_injected.more(given.data)]
     parts.append(speed(given.data, given.copies))
     Report("python -m bench.search", [f"one question of {given.every}"], parts).write(given.out)
 

@@ -3,9 +3,9 @@
     python -m bench.words words.db [--unseen unseen.db] [--data FOLDER]
 
 Writes docs/benchmarks-words.md. `unseen.db` is built with `--without` the 500 words of Hill's unseen set
-(haina/apps/words/build.py): they stay candidates, but no dictionary defines them, and the Chinese words that translate
-them lose those definitions too. Rank 0 is the first; accepted synonyms of our own sets count. Hill's sets lie in
-FOLDER/eval/revdict ($HAINA_DATA); without them only ours are measured.
+(haina/apps/words/build.py): they stay candidates, but no dictionary defines them, WordNet's relations do not name them,
+and the Chinese words of their synsets lose those definitions too. Rank 0 is the first; accepted synonyms of our own
+sets count. Hill's sets lie in FOLDER/eval/revdict ($HAINA_DATA); without them only ours are measured.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ NOTE = """
 Ranks from 0; all words and phrases of a language are candidates, English {english:,}, Chinese {chinese:,}. Description
 and Unseen are Hill et al.'s, the others ours; nothing was learned from definitions of Hill's words under
 these words; where Description's have some, their vectors are moved towards them afterwards. *single*: words
-without spaces and hyphens alone, as in the published tables, whose candidates are about 50,000. The shares of the two
-beliefs (rank.py, TRUST) were chosen with Description and two fifths of Unseen in view, for Chinese on other
-descriptions; all other weights were learned from descriptions that are in no test and from 150 definitions, three
-of which define words of Hill's sets. Words of the description itself come last, since no one who describes a word
+without spaces and hyphens alone, as in the published tables, whose candidates are about 50,000. All weights and
+the shares of the two beliefs (rank.py, TRUST) were learned or chosen on descriptions that are in no test and on
+definitions of words held out, none of them of Hill's sets; an earlier state of the channels was chosen with Description
+and two fifths of Unseen in view. Words of the description itself come last, since no one who describes a word
 says it; some definitions of Unseen do. Times are CPU times of one process."""
 ASKED = {  # median rank, acc@1/10/100
     "en Description": (30, 0.12, 0.36, 0.66),

@@ -13,13 +13,16 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from haina.apps.chat import Chat, Prefill, Reply, Settings, chat_template, continuation, reply
 from haina.apps.model import Model
 from haina.apps.screen import Status, interactive, note, plain, report, tell
-from haina.apps.search.beside import Beside
 from haina.options.talk import ChatOptions, RunOptions
 from haina.wording import say
+
+if TYPE_CHECKING:
+    from haina.apps.search.beside import Beside
 
 LARGEST_PROMPT_BYTES = 16 << 20
 
@@ -58,7 +61,9 @@ def whole_text(content: bytes, where: str) -> str:
 def answer_once(model: Model, prompt: str, options: RunOptions) -> None:
     """One answer on stdout, and a newline. A base model continues the text, as `raw` makes any model do."""
     settings = Settings.of(model.checkpoint, options, stop=options.stop)
-    prompt, sources = Beside(options.search, model).told(prompt) if options.search else (prompt, "")
+    sources = ""
+    if options.search:
+        prompt, sources = _beside(options.search, model).told(prompt)
     with Status() as status:
         made = _begin(model, prompt, settings, options, _reading(status, lambda: False))
         _print(made, status, lambda: False)
@@ -84,6 +89,14 @@ def _begin(model: Model, prompt: str, settings: Settings, options: RunOptions, o
     return continuation(model, prompt, settings, on_prefill=on_prefill)
 
 
+def _beside(index: str, model: Model) -> Beside:
+    from haina.apps.search.beside import (
+        Beside,
+    )  # SQLite and the rest of search, which a plain chat does not need
+
+    return Beside(index, model)
+
+
 class Conversation:
     """What the commands act on: the model, the options in force, and what has been said."""
 
@@ -94,7 +107,7 @@ class Conversation:
         self.model, self.options = model, options
         self.chat = Chat(options.system or "")
         self.over = False
-        self._beside = Beside(options.search, model) if options.search else None
+        self._beside = _beside(options.search, model) if options.search else None
 
     def answer(self, question: str, *, rounds: int | None = None) -> None:
         """Ask, after that many rounds (all of them), show the answer as it comes, and keep both.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
@@ -11,23 +12,27 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from haina.apps.screen import Status, interactive, plain, report, tell
-from haina.cli.app import app, as_json, named
+from haina.cli.app import EMBEDDED, app, as_json, named
 from haina.cli.corpus import require
 from haina.flags import Verb, with_flags
 from haina.options.search import SearchOptions
 from haina.wording import say
 
 if TYPE_CHECKING:
+    from haina.apps.model import Model
     from haina.apps.search.answer import Answer
+    from haina.apps.search.desk import Search
     from haina.apps.search.ingest import Change
+    from haina.apps.search.web import Web
     from haina.apps.search.write import Writer
 
 WORDS = typer.Argument(
     metavar="TEXT",
     help=say(
-        "a question; or: add FOLDER, remove FOLDER, mcp (a server of tools on stdin and stdout); nothing: what is in "
-        "the index",
-        "问题；或 add 目录、remove 目录、mcp（在标准输入输出上提供工具）；省略则列出索引内容",
+        "a question; or: add FOLDER, remove FOLDER, vectors (make those that are missing), mcp (a server of tools on "
+        "stdin and stdout); nothing: what is in the index",
+        "问题；或 add 目录、remove 目录、vectors（补算缺少的向量）、mcp（在标准输入输出上提供工具）；"
+        "省略则列出索引内容",
     ),
     show_default=False,
 )
@@ -55,11 +60,13 @@ def search(words: Annotated[list[str] | None, WORDS] = None, *, options: SearchO
             if options.json
             else say(f"{gone} documents removed", f"移除 {gone} 篇文档")
         )
+    elif given == ["vectors"]:
+        _fill(options)
     elif given == ["mcp"]:
         require("mcp", extra="mcp")
         from haina.apps.search.mcp import serve
 
-        serve(options.index)
+        serve(options.index, _web(options) if options.web else None)
     elif given or options.talk:
         _ask([" ".join(given)] if given else [], options)
     elif options.watch:
@@ -70,15 +77,24 @@ def search(words: Annotated[list[str] | None, WORDS] = None, *, options: SearchO
 
 def _ask(questions: list[str], options: SearchOptions) -> None:
     """A question; with --talk those of stdin after it, each with those before it."""
-    from haina.apps.search.desk import Search, described
+    from haina.apps.search.desk import described
 
-    search, before = Search(options.index), list[str]()
+    search, before = _searched(options), list[str]()
     writer = _writer(options) if options.model else None
     for question in chain(questions, _typed() if options.talk else ()):
-        if not question:
+        if options.talk and not question:
             before.clear()
             continue
-        answer = search.ask(question, options, before=before)
+        try:
+            answer = search.ask(question, options, before=before)
+        except ValueError as error:
+            if not options.talk:
+                raise
+            if options.json:
+                print(as_json({"error": str(error)}), flush=True)
+            else:
+                report(str(error))
+            continue
         before.append(question)
         if writer and answer.found:
             answer = _written(writer, question, answer, options)
@@ -86,6 +102,31 @@ def _ask(questions: list[str], options: SearchOptions) -> None:
             print(as_json(described(answer)), flush=True)
         else:
             print(_told(answer, said=writer is not None and answer.found), flush=True)
+
+
+def _searched(options: SearchOptions) -> Search | Web:
+    """What is asked: an index, or the web."""
+    if options.web:
+        return _web(options)
+    from haina.apps.search.desk import Search
+
+    search = Search(options.index)
+    if options.vectors:
+        from haina.apps.search.vectors import near
+
+        search.near = near(search.store, _opened)
+    return search
+
+
+def _web(options: SearchOptions) -> Web:
+    require("charset_normalizer", "lxml", "pypdf", "zstandard", extra="search")
+    from haina.apps.search.web import Web
+
+    return Web(options.web, private=options.web_private, problem=_problem)
+
+
+def _problem(document: str, why: str) -> None:
+    report(say(f"{document}: {why}", f"{document}：{why}"))
 
 
 def _typed() -> Iterator[str]:
@@ -102,12 +143,34 @@ def _typed() -> Iterator[str]:
 
 
 def _writer(options: SearchOptions) -> Writer:
-    from haina.apps.model import open_model
     from haina.apps.search.write import Writer
+
+    return Writer(_opened(str(named(Path(options.model)))))
+
+
+def _opened(folder: str) -> Model:
+    from haina.apps.model import open_model
     from haina.options.models import ModelOptions
 
     with Status() as status:
-        return Writer(open_model(named(Path(options.model)), ModelOptions(), progress=status.progress))
+        return open_model(folder, ModelOptions(), progress=status.progress)
+
+
+def _fill(options: SearchOptions) -> None:
+    """Vectors of the passages that have none, until all have; with --watch of those that come, until Ctrl-C."""
+    from haina.apps.search.desk import opened
+    from haina.apps.search.ingest import WATCH_S
+    from haina.apps.search.vectors import fill
+
+    index = opened(options.index)
+    folder = named(Path(options.model)).absolute() if options.model else EMBEDDED
+    model = _opened(str(folder))
+    with Status() as status:
+        made = fill(index, model, str(folder), status.progress)
+        while options.watch:
+            time.sleep(WATCH_S)
+            fill(index, model, str(folder), status.progress)
+    print(as_json({"made": made}) if options.json else say(f"{made} vectors made", f"算出 {made} 个向量"))
 
 
 def _written(writer: Writer, question: str, answer: Answer, options: SearchOptions) -> Answer:
@@ -151,7 +214,7 @@ def _changed(change: Change) -> None:
         flush=True,
     )
     for file, problem in change.problems:
-        report(say(f"{file}: {problem}", f"{file}：{problem}"))
+        _problem(file, problem)
 
 
 def _list(options: SearchOptions) -> None:
@@ -169,7 +232,7 @@ def _list(options: SearchOptions) -> None:
         )
     )
     for each in found["problems"]:
-        report(say(f"{each['document']}: {each['problem']}", f"{each['document']}：{each['problem']}"))
+        _problem(each["document"], each["problem"])
 
 
 def _told(answer: Answer, *, said: bool = False) -> str:

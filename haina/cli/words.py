@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from haina.apps.screen import note, padded, plain
-from haina.cli.app import app, as_json
+from haina.apps.screen import Status, note, padded, plain
+from haina.cli.app import app, as_json, named
 from haina.flags import Verb, with_flags
 from haina.options.words import WordsOptions
 from haina.wording import say
 
 if TYPE_CHECKING:
     from haina.apps.words.desk import Result
+    from haina.apps.words.rescore import Opinion
 
 DESCRIPTION = typer.Argument(
     metavar="[TEXT]",
@@ -44,15 +45,29 @@ def words(text: Annotated[str | None, DESCRIPTION] = None, *, options: WordsOpti
         note(build_own(Path(options.build), options.index))
         if text is None:
             return
-    dictionary = open_dictionary(options.index)
+    dictionary, opinion = open_dictionary(options.index), _opinion(options)
     if text is not None:
-        found = dictionary.search(text, options)
+        found = dictionary.search(text, options, opinion)
         print(as_json(described(found, options)) if options.json else "\n".join(map(_told, found)))
         return
     for raw in sys.stdin.buffer:
         line = raw.decode("utf-8", "replace").strip()
-        found = dictionary.search(line, options) if any(map(str.isalnum, line)) else []
+        found = dictionary.search(line, options, opinion) if any(map(str.isalnum, line)) else []
         print(json.dumps(described(found, options), ensure_ascii=False), flush=True)
+
+
+def _opinion(options: WordsOptions) -> Opinion | None:
+    """The model that has a say, if one is named."""
+    if not options.model:
+        return None
+    from haina.apps.model import load_model, opened
+    from haina.apps.words.rescore import AT_ONCE, Opinion
+    from haina.options.models import ModelOptions
+
+    with Status() as status:
+        folder = opened(named(Path(options.model)), status.progress)
+        model = load_model(folder, ModelOptions(), conversations=AT_ONCE, progress=status.progress)
+    return Opinion(model.engine, model.tokenizer)
 
 
 def _told(result: Result) -> str:

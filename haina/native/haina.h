@@ -36,7 +36,7 @@
 extern "C" {
 #endif
 
-#define HAINA_ABI 8              /* raised whenever a struct or a signature below changes */
+#define HAINA_ABI 9              /* raised whenever a struct or a signature below changes */
 #define HAINA_MAX_PAGE_TOKENS 256
 #define HAINA_PAGE_STEP 16       /* the tokens of a page are a multiple of it */
 #define HAINA_MAX_POSITION 0x3fffffff
@@ -271,12 +271,14 @@ typedef struct {
 
 /* A word trigram that backs off. cost[w]: of a word alone, in 1/12 nat, as are pair_cost and triple_cost; the backoffs
  * count from -4 nats. Words below `common` have followers: pair_word[pair_start[w] .. pair_start[w+1]-1], sorted.
- * context [contexts]: the pairs that have followers, sorted; triple_word[triple_start[c] .. triple_start[c+1]-1]. */
+ * context [contexts]: the pairs that have followers, sorted; triple_word[triple_start[c] .. triple_start[c+1]-1].
+ * kind [common]: of each word; liking [kinds, kinds]: nats, from -10, that a word never seen behind another costs more
+ * than alone, by the kinds of both. */
 typedef struct {
-    const uint8_t *cost, *backoff, *pair_cost, *context_backoff, *triple_cost;
+    const uint8_t *cost, *backoff, *pair_cost, *context_backoff, *triple_cost, *kind, *liking;
     const uint16_t *pair_word, *triple_word;
     const uint32_t *pair_start, *context, *triple_start;
-    int64_t common, contexts;
+    int64_t common, contexts, kinds;
     uint32_t boundary, other;       /* the words that stand for the ends of clauses, and for what is no word */
 } haina_prior;
 
@@ -304,9 +306,10 @@ HAINA_API void haina_lattice_free(haina_lattice *lattice);
 HAINA_API int haina_lattice_add(haina_lattice *lattice, const haina_edge *edge, int32_t edges);
 HAINA_API int haina_lattice_cut(haina_lattice *lattice, int32_t nodes);
 
-/* The best texts up to node `at`, at most `most`: cost in nats [most], their words last to first words [most, at]. */
-HAINA_API int haina_lattice_best(const haina_lattice *lattice, int32_t at, int32_t most, float *costs, int32_t *count,
-                                 haina_typed *words, int32_t *word_count);
+/* The best texts up to node `at`, at most `most`: cost in nats [most], `ending` times that of a boundary behind them
+ * included; their words last to first words [most, at]. */
+HAINA_API int haina_lattice_best(const haina_lattice *lattice, int32_t at, int32_t most, float ending, float *costs,
+                                 int32_t *count, haina_typed *words, int32_t *word_count);
 
 /* The likeliest single words from one node to another, behind the best text up to the first: costs in nats and words
  * [most]. */

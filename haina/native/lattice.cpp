@@ -6,13 +6,14 @@
 #include <algorithm>
 #include <cmath>
 #include <new>
-#include <unordered_map>
+#include <utility>
 #include <vector>
 
 namespace {
 
 constexpr float STEP = 1.f / 12;          // nats that a stored cost counts by
 constexpr float BACKOFF_FROM = -4;        // nats: the stored 0 of a backoff
+constexpr float LIKING_FROM = -10;        // nats: the stored 0 of a liking
 constexpr float WORST = 30;               // nats behind the best of a node, where a hypothesis is dropped
 constexpr int64_t MOST_PAIRS = 40000;     // of a hypothesis and a word, looked at for one start of a node
 constexpr uint64_t ODD = 0x9e3779b97f4a7c15;
@@ -52,6 +53,12 @@ State after(const haina_prior &prior, const State &before, uint32_t word) {
     return state;
 }
 
+// Nats of a word behind one that it was never seen behind, both common.
+float alone(const haina_prior &prior, uint32_t before, uint32_t word) {
+    uint8_t liking = prior.liking[prior.kind[before] * prior.kinds + prior.kind[word]];
+    return (prior.cost[word] + liking) * STEP + LIKING_FROM;
+}
+
 // Nats of a word behind a state, as Katz backs off: the longest that was seen, and what it costs to come to it.
 float cost(const haina_prior &prior, const State &state, uint32_t word) {
     float passed = 0;
@@ -63,6 +70,7 @@ float cost(const haina_prior &prior, const State &state, uint32_t word) {
         }
         uint32_t at = find(prior.pair_word, state.pairs, word);
         if (at != state.pairs.to) return passed + prior.pair_cost[at] * STEP;
+        if (int64_t(state.word) < prior.common) return passed + state.backoff_pair + alone(prior, state.word, word);
     } else {
         passed = state.triples.from != state.triples.to ? state.backoff_triple : 0;
     }
@@ -299,20 +307,31 @@ int haina_lattice_cut(haina_lattice *lattice, int32_t nodes) {
     return HAINA_OK;
 }
 
-int haina_lattice_best(const haina_lattice *lattice, int32_t at, int32_t most, float *costs, int32_t *count,
+int haina_lattice_best(const haina_lattice *lattice, int32_t at, int32_t most, float ending, float *costs, int32_t *count,
                        haina_typed *words, int32_t *word_count) {
     if (at < 0 || size_t(at) >= lattice->nodes.size()) return HAINA_BAD_ARGUMENT;
-    const auto &all = lattice->nodes[size_t(at)].hypotheses;
-    *count = 0;
-    for (size_t i = 0; i < all.size() && *count < most; i++, (*count)++) {
-        costs[i] = all[i].cost;
-        word_count[i] = 0;
-        const Hypothesis *h = &all[i];
-        for (int32_t node = at; h->start >= 0; word_count[i]++) {
-            words[size_t(i) * size_t(at) + size_t(word_count[i])] = {h->start, node, h->word, h->trie};
-            node = h->start;
-            h = &lattice->nodes[size_t(h->start)].hypotheses[size_t(h->back)];
+    try {
+        std::vector<std::pair<float, const Hypothesis *>> all;
+        for (const Hypothesis &h : lattice->nodes[size_t(at)].hypotheses) {
+            float end = ending * cost(*lattice->prior, h.state, lattice->prior->boundary);
+            all.push_back({h.cost + end, &h});
         }
+        std::stable_sort(all.begin(), all.end(), [](const auto &a, const auto &b) {
+            return a.second->open != b.second->open ? a.second->open < b.second->open : a.first < b.first;
+        });
+        *count = int32_t(std::min(all.size(), size_t(most)));
+        for (size_t i = 0; i < size_t(*count); i++) {
+            costs[i] = all[i].first;
+            word_count[i] = 0;
+            const Hypothesis *h = all[i].second;
+            for (int32_t node = at; h->start >= 0; word_count[i]++) {
+                words[i * size_t(at) + size_t(word_count[i])] = {h->start, node, h->word, h->trie};
+                node = h->start;
+                h = &lattice->nodes[size_t(h->start)].hypotheses[size_t(h->back)];
+            }
+        }
+    } catch (const std::bad_alloc &) {
+        return HAINA_NO_MEMORY;
     }
     return HAINA_OK;
 }

@@ -18,6 +18,7 @@ from haina.native.library import CEdge, CPrior, CTrie, CTyped, library
 
 STEP = 1 / 12  # nats that a stored cost counts by
 BACKOFF_FROM = -4.0  # nats: the stored 0 of a backoff
+LIKING_FROM = -10.0  # nats: the stored 0 of a liking
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Trie:
 
 @dataclass(frozen=True)
 class Prior:
-    """A word trigram that backs off: the arrays of haina_prior."""
+    """A word trigram that backs off, at last to the kinds of words: the arrays of haina_prior."""
 
     cost: np.ndarray
     backoff: np.ndarray
@@ -55,12 +56,14 @@ class Prior:
     pair_start: np.ndarray
     context: np.ndarray
     triple_start: np.ndarray
+    kind: np.ndarray
+    liking: np.ndarray
     boundary: int
     other: int
 
     def struct(self) -> CPrior:
         arrays = {name: pointer(getattr(self, name)) for name, kind in _fields(CPrior) if kind is c_void_p}
-        sizes = {"common": len(self.backoff), "contexts": len(self.context)}
+        sizes = {"common": len(self.backoff), "contexts": len(self.context), "kinds": len(self.liking)}
         return CPrior(**arrays, **sizes, boundary=self.boundary, other=self.other)
 
     def costs(self, words: Sequence[int]) -> np.ndarray:
@@ -120,12 +123,13 @@ class Lattice:
         check_status(_functions().haina_lattice_cut(self._handle, nodes))
         self.nodes = nodes
 
-    def best(self, at: int, most: int) -> list[tuple[float, list[Typed]]]:
-        """Nats and words of the best texts up to a node, the likeliest first; those that end openly come last."""
+    def best(self, at: int, most: int, ending: float = 0.0) -> list[tuple[float, list[Typed]]]:
+        """Nats and words of the best texts up to a node, the likeliest first; those that end openly come last.
+        ending: how much of the price of the end of a clause is added."""
         costs, counts = np.empty(most, np.float32), np.empty(most, np.int32)
         words, count = np.empty((most, max(at, 1), 4), np.int32), c_int32()
         out = (pointer(costs), byref(count), pointer(words), pointer(counts))
-        check_status(_functions().haina_lattice_best(self._handle, at, most, *out))
+        check_status(_functions().haina_lattice_best(self._handle, at, most, ending, *out))
         return [
             (float(costs[i]), [_typed(row) for row in words[i, : counts[i]][::-1].tolist()])
             for i in range(count.value)
@@ -208,7 +212,7 @@ _TAKES = {
     "haina_lattice_free": (_P,),
     "haina_lattice_add": (_P, _P, _I),
     "haina_lattice_cut": (_P, _I),
-    "haina_lattice_best": (_P, _I, _I, _P, _P, _P, _P),
+    "haina_lattice_best": (_P, _I, _I, c_float, _P, _P, _P, _P),
     "haina_lattice_words": (_P, _I, _I, _I, _P, _P, _P),
     "haina_prior_cost": (_P, _P, _I, _P),
     "haina_segment": (_P, _N, _P, _P, _I, _P, _I, c_float, _P, _P),

@@ -15,7 +15,7 @@ from pathlib import Path
 import haina.native
 from haina.wording import say
 
-ABI = 8  # HAINA_ABI of the header that this file repeats
+ABI = 9  # HAINA_ABI of the header that this file repeats
 MAX_TOP = 64  # HAINA_MAX_TOP
 MAX_RANK = 256  # HAINA_MAX_RANK
 
@@ -158,11 +158,11 @@ class CPrior(Structure):
         *(
             (name, c_void_p)
             for name in (
-                *("cost", "backoff", "pair_cost", "context_backoff", "triple_cost", "pair_word"),
-                *("triple_word", "pair_start", "context", "triple_start"),
+                *("cost", "backoff", "pair_cost", "context_backoff", "triple_cost", "kind", "liking"),
+                *("pair_word", "triple_word", "pair_start", "context", "triple_start"),
             )
         ),
-        *((name, c_int64) for name in ("common", "contexts")),
+        *((name, c_int64) for name in ("common", "contexts", "kinds")),
         *((name, c_uint32) for name in ("boundary", "other")),
     )
 

@@ -108,9 +108,10 @@ class ServeOptions(ModelOptions):
     )
     search: str | None = flag(
         None,
-        "answer /v1/search from this index; whoever may ask can read what is in it [default: none]",
-        "用此索引应答 /v1/search；可访问本服务者即可读到其中内容；默认无",
-        metavar="FILE",
+        "answer /v1/search from this index, a file or postgresql://…; whoever may ask can read what is in it "
+        "[default: none]",
+        "用此索引（文件或 postgresql://…）应答 /v1/search；可访问本服务者即可读到其中内容；默认无",
+        metavar="INDEX",
     )
     log_prompts: bool = flag(
         False, "log what was asked, too; never done otherwise", "日志中包含提问内容；不加此项则从不记录"

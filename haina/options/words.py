@@ -51,6 +51,12 @@ class WordsOptions:
         "also part of speech, reading, examples, the dictionary and its licence",
         "并显示词性、读音、例句、所据词典及其许可",
     )
+    model: str = flag(
+        "",
+        "a model that has a say on the first hundred, which takes longer [default: none]",
+        "由此模型参与前一百个词的排序，较慢；默认不用模型",
+        metavar="MODEL",
+    )
     index: str = flag(
         "",
         "index file [default: your own, else the small one in the package]",

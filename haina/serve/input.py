@@ -1,14 +1,15 @@
 """/v1/input: texts for typed pinyin, behind what stands before the cursor; and words that may come next.
 
-The trigram answers at once; the model then ranks its candidates, unless the request wants them `quick`. Keys are not
-kept. Words are, when /v1/input/words is told to learn them: in a file of the one API key that told them, so that no
-other key meets them; without keys there is one file, of the machine's one user.
+The trigram answers at once; the model then ranks its candidates, unless the request wants them `quick` or the model
+takes longer than anybody waits. Keys are not kept. Words are, when /v1/input/words is told to learn them: in a file of
+the one API key that told them, so that no other key meets them; without keys there is one file, of the machine's user.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+from contextlib import aclosing
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -21,7 +22,7 @@ from haina.apps.pinyin.answer import record
 from haina.apps.pinyin.decoder import Candidate
 from haina.apps.pinyin.learn import UserWords, spelled
 from haina.apps.pinyin.method import InputMethod, spelling
-from haina.apps.pinyin.neural import before, ids, weighed, worth_asking
+from haina.apps.pinyin.neural import question, weighed, worth_asking
 from haina.apps.pinyin.prior import Language
 from haina.engine.request import Score, Scores
 from haina.serve.answers import unhurried
@@ -33,6 +34,7 @@ from haina.serve.strict import Strict, documented, read
 if TYPE_CHECKING:
     from haina.serve.shelf import Served
 
+PATIENCE_S = 1.0  # with the model; then the trigram's order stands
 language = cache(Language.open)
 Word = Annotated[str, Field(min_length=1, max_length=16)]
 
@@ -126,16 +128,23 @@ def routes(shelf: Shelf, folder: Path, *, lenient: bool) -> APIRouter:
 
 
 async def _ranked(served: Served, body: InputBody, whole: list[Candidate], tenant: str) -> list[Candidate]:
-    """The texts of all keys in the order of both minds."""
+    """The texts of all keys in the order of both minds; in the trigram's, if the model takes too long."""
     asked = worth_asking(body.keys, whole)
-    tokenizer = served.model.tokenizer
-    answers = tuple(tuple(ids(tokenizer, candidate.text)) for candidate in asked)
+    if not asked:
+        return whole
+    score = question(served.model.tokenizer, body.context, [candidate.text for candidate in asked], tenant)
+    try:
+        return weighed(whole, await asyncio.wait_for(_nats(served, score), PATIENCE_S))
+    except asyncio.TimeoutError:
+        return whole
+
+
+async def _nats(served: Served, score: Score) -> tuple[float, ...]:
     nats: tuple[float, ...] = ()
-    if asked:
-        score = Score(tuple(before(tokenizer, body.context)), answers, tenant=tenant)
-        async for event in served.events(score):
+    async with aclosing(served.events(score)) as events:
+        async for event in events:
             if isinstance(event, Scores):
                 if event.error:
                     raise ValueError(event.error)
                 nats = event.nats
-    return weighed(whole, nats)
+    return nats

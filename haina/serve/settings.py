@@ -105,8 +105,9 @@ def shown(settings: Settings) -> str:
 
 
 def _toml(value: Any) -> str:
-    """JSON's numbers, texts and lists are TOML's, too."""
-    return json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)
+    """JSON's numbers, texts and lists are TOML's, too; the password of an address is left out."""
+    text = json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)
+    return re.sub(r"(?<=://)([^\s:@/]*):[^\s\"]*@", r"\1@", text)
 
 
 # -- where they stand ---------------------------------------------------------------------------------------------

@@ -106,10 +106,6 @@ class Book:
         modern = both & (today.kinds[other] - today.kinds[kind])
         return odd | (modern - entering if kind == OBLIQUE else modern)
 
-    def has(self, char: str, kind: str) -> bool:
-        """Whether one of its sounds is of the kind."""
-        return char in self.kinds[kind]
-
     def rhymes(self, char: str, kind: str) -> frozenset[int]:
         """The parts it belongs to by its sounds of the kind."""
         sounds = self.sounds.get(char, ())

@@ -1,5 +1,6 @@
 """Questions and answers: what is found, what is quoted, and what is not there."""
 
+import io
 import json
 from pathlib import Path
 
@@ -109,6 +110,23 @@ def test_the_verb(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         and json.loads(told[told.index("{") :])["citations"][0]["quote"] == "海纳由四位开发者写成。"
     )
     assert contents(index[1])["passages"] == 1
+
+
+def test_a_line_without_letters_does_not_end_a_talk(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import haina.cli.search  # noqa: F401
+
+    (tmp_path / "a.txt").write_text("海纳由四位开发者写成。", "utf-8")
+    index = ["--index", str(tmp_path / "search.db")]
+    app(["search", "add", str(tmp_path), *index], standalone_mode=False)
+    lines = "\0\n" + "海" * 1_000_000 + "\n海纳由几位开发者写成\n"
+    monkeypatch.setattr("sys.stdin", io.StringIO(lines))
+    app(["search", "--talk", *index], standalone_mode=False)
+    told = capsys.readouterr()
+    assert "no letters" in told.err and "海纳由四位开发者写成。 [1]" in told.out
+    with pytest.raises(ValueError, match="no letters"):
+        app(["search", "", *index], standalone_mode=False)
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from haina.apps.model import load_model, opened
 from haina.apps.words import build, postings
 from haina.apps.words.desk import Dictionary, described
 from haina.apps.words.filters import rhyme, span
 from haina.apps.words.index import READY, Index
-from haina.apps.words.sources import Known, Sense, translations
+from haina.apps.words.rank import CHANNELS, Found
+from haina.apps.words.rescore import SHARE, Opinion
+from haina.apps.words.sources import Known, Sense, _known_synsets, translations
 from haina.apps.words.terms import stem, terms
+from haina.cli.app import EMBEDDED
+from haina.options.models import ModelOptions
 from haina.options.words import WordsOptions
 
 SENSES = [
@@ -129,12 +134,38 @@ def test_a_file_that_is_no_index_is_named(tmp_path: Path) -> None:
             Index(path)
 
 
-def test_a_word_without_definition_takes_its_translations_along() -> None:
-    kept = build.without(
-        [Sense("of teeth", ("dental", "dentistic", "牙科"), "oewn"), *SENSES], frozenset({"dentistic"})
+def test_a_word_held_out_leaves_no_trace_in_relations() -> None:
+    synsets = {
+        "1-n": {"members": ["umbrella", "brolly"], "definition": ["keeps off rain"], "hypernym": ["3-n"]},
+        "2-n": {"members": ["parasol"], "definition": ["keeps off the sun"], "hypernym": ["3-n"]},
+        "3-n": {"members": ["canopy"], "definition": ["what hangs over"]},
+    }
+    assert _known_synsets(synsets, frozenset()) is synsets
+    kept = _known_synsets(synsets, {"umbrella", "canopy"})
+    assert kept["1-n"]["members"] == ["brolly"] and "3-n" not in kept
+    assert kept["2-n"]["hypernym"] == []
+
+
+def test_a_word_that_a_fitting_sense_mentions_is_heard_of(tmp_path: Path) -> None:
+    build.build(SENSES, Known(), tmp_path / "words.db", more=("device", "leg"))
+    dictionary = Dictionary(Index(tmp_path / "words.db"))
+    channels, _, here = dictionary.ranking.channels("hold it over your head", "en")
+    mentioned = channels[CHANNELS["en"].index("mentioned")]
+    at = {word: dictionary.index.number[word] - here.start for word in ("device", "leg", "vet")}
+    assert mentioned[at["device"]] > 0 == mentioned[at["leg"]] == mentioned[at["vet"]]
+
+
+def test_a_model_has_a_say_on_the_first_words_alone() -> None:
+    model = load_model(opened(EMBEDDED), ModelOptions(threads=1))
+    opinion = Opinion(model.engine, model.tokenizer, asked=2)
+    names, found = ["cat", "dog", "sun"], [Found(at, -float(at), -1) for at in range(3)]
+    told = opinion.nats("an animal that barks", names[:2])
+    both = opinion.rescored("an animal that barks", found, names)
+    assert [each.word for each in both[2:]] == [2]
+    assert {each.word: each.score for each in both[:2]} == pytest.approx(
+        {at: found[at].score + SHARE * told[at] for at in (0, 1)}
     )
-    assert kept[0].words == ("dental",) and kept[1:] == SENSES
-    assert all("umbrella" not in sense.words for sense in build.without(SENSES, frozenset({"umbrella"})))
+    assert both[0].score >= both[1].score >= both[2].score
 
 
 def test_bm25_prefers_the_rarer_term_and_the_shorter_text() -> None:

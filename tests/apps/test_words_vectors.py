@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from haina.apps.words import text, vectors
+from haina.apps.words import company, text, vectors
 from haina.apps.words.encoder import pieces
 from haina.apps.words.vectors import Choices, Lists, Words
 
@@ -22,6 +22,17 @@ def test_words_with_the_same_neighbours_lie_together() -> None:
     found = text.vectors([*animals, *things] * 3000, 8)
     assert found["cat"] @ found["dog"] > 0.4 > 0.2 > found["cat"] @ found["rye"]
     assert text.vectors(["once"], 8) == {}
+
+
+def test_words_that_are_used_together_keep_company() -> None:
+    pytest.importorskip("scipy")
+    lines = ["下雨要撑雨伞", "下雨没有雨伞", "草原上有马", "马在草原跑", "他说好", "好的他说"]
+    found = company.learn(lines * 30, ["下雨", "雨伞", "草原", "没有"])
+    at = {word: row for row, word in enumerate(found.words)}
+    together = found.vectors @ found.contexts.T
+    assert together[at["雨伞"], at["下雨"]] > together[at["雨伞"], at["草原"]]
+    assert "撑" in at and "伞" not in at  # the longest word is taken
+    assert company.learn(["only English"], ["雨伞"]).words == []
 
 
 def test_pieces() -> None:

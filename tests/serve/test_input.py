@@ -39,6 +39,14 @@ def test_keys_become_texts_and_their_first_words(client: Client, quick: bool) ->
     assert len(found) == len({candidate["text"] for candidate in found}) == 20
 
 
+def test_the_trigram_answers_alone_where_the_model_takes_too_long(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick = texts(client, keys="womenmingtianzaiqu", quick=True)
+    monkeypatch.setattr("haina.serve.input.PATIENCE_S", 0.0)
+    assert texts(client, keys="womenmingtianzaiqu") == quick
+
+
 def test_double_pinyin_fuzzy_sounds_and_what_comes_next(client: Client) -> None:
     assert texts(client, keys="nihcuijp", scheme="xiaohe", quick=True)[0] == "你好世界"
     assert "中国" in texts(client, keys="zongguo", fuzzy=["zh/z"], quick=True)

@@ -1,11 +1,13 @@
 """The tables of the input method, made again: `python -m haina.apps.pinyin.build DATA [MORE.txt …]`.
 
 DATA is a data pack (haina/data/brook/sources.py reads it), MORE are plain texts besides; README.md says what was used.
-Written are prior.safetensors here and the readings in haina/text; the same sources give the same bytes.
+Written are prior.safetensors here and the readings in haina/text; the same sources give the same bytes. It needs
+`pip install haina[pinyin]`.
 
 Text that may be shipped (haina/data/brook/sources.py is the gate), without what the pack keeps for validation, is cut
-into the words of the lexicon, the cut learnt from the text itself in two rounds; a trigram of them (ngram.py) is
-pruned and rounded to bytes. Words are numbered by how common they are, so that 16 bits name those that have followers.
+into the words of the lexicon, the cut learnt from the text itself in two rounds; a trigram of them (ngram.py) over
+their kinds (kinds.py) is pruned and rounded to bytes. Words are numbered by how common they are, so that 16 bits name
+those that have followers.
 """
 
 from __future__ import annotations
@@ -14,31 +16,31 @@ import argparse
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from haina.apps.pinyin import ngram
 from haina.apps.pinyin.collect import collect
+from haina.apps.pinyin.kinds import learn
 from haina.apps.pinyin.lexicon import BOUNDARY, NUMBER, OTHER, SPECIAL, Lexicon, stored, trie
 from haina.apps.pinyin.prior import FILE, Language
 from haina.data.brook import sources
 from haina.data.overlap import Evaluation
 from haina.data.read import rows
-from haina.native.lattice import BACKOFF_FROM, Prior, Segmenter
+from haina.native.lattice import BACKOFF_FROM, LIKING_FROM, Prior, Segmenter
 from haina.text import pinyin
 from haina.text.normalize import codes, simplified
 
-PROSE = {  # files of text_zh in the pack, and the sources taken of each
-    "literature": {"novel", "luxun"},
+# Files of text_zh in the pack, and the sources taken of each. Old novels are not: their language costs modern text
+# ten sentences of a hundred (罢 for 吧, 著 for 着).
+PROSE = {
     "articles": {"d2l-zh", "oiwiki", "react-zh", "osguide-zh", "howtocook", "howtolive"},
     "misc": {"drcd", "cmrc2018", "xquad"},
-    "law": {"laws"},
 }
 CHAT = frozenset({"kdconv", "smile", "belle_eval", "sharegpt_zh", "huatuo", "medical_sft_1k", "lawyer_llama"})
-FILM = 0.3  # of the probability of a word alone: what the subtitles say
-MOST = (1_150_000, 850_000)  # pairs and triples that are kept
+AT_LARGE = 0.6  # of the probability of a word alone: what wordfreq says
+MOST = (1_200_000, 1_200_000)  # pairs and triples that are kept
 COMMON = 65_500  # words that have followers
 ENGLISH = 12_000  # words, looked at
 CHUNK = 1 << 20  # characters cut at once
@@ -77,13 +79,14 @@ def _tokens(text: str, segmenter: Segmenter) -> np.ndarray:
 
 def cut(lexicon: Lexicon, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
     """The text as words, and how often each occurs; the cut is learnt in ROUNDS."""
-    times = lexicon.times / max(lexicon.times.sum(), 1) * 5e7
+    at_large = lexicon.shares / lexicon.shares.sum()
+    times = at_large * 5e7
     found = np.zeros(0, np.uint32)
     for _ in range(ROUNDS):
         segmenter = Segmenter(lexicon.words, _segment_nats(times, lexicon.words))
         found = tokens(texts, segmenter)
         counted = np.bincount(found, minlength=len(lexicon.words)).astype(np.float64)
-        times = counted + 0.3 * lexicon.times / max(lexicon.times.sum(), 1) * counted.sum()
+        times = counted + 0.3 * at_large * counted.sum()
     return found, counted
 
 
@@ -95,19 +98,19 @@ def _segment_nats(times: np.ndarray, words: list[str]) -> np.ndarray:
 
 def renumber(lexicon: Lexicon, counted: np.ndarray) -> tuple[Lexicon, np.ndarray]:
     """The lexicon with common words first (the special ones stay), and the new number of each old one."""
-    rank = counted + lexicon.times / max(lexicon.times.sum(), 1) * counted.sum()
+    rank = counted / counted.sum() + lexicon.shares / lexicon.shares.sum()
     order = np.argsort(-rank[len(SPECIAL) :], kind="stable") + len(SPECIAL)
     order = np.concatenate([np.arange(len(SPECIAL)), order])
     new = np.empty(len(order), np.uint32)
     new[order] = np.arange(len(order), dtype=np.uint32)
     words = [lexicon.words[i] for i in order.tolist()]
     readings = [(int(new[word]), way, nats) for word, way, nats in lexicon.readings]
-    return Lexicon(words, readings, lexicon.times[order]), new
+    return Lexicon(words, readings, lexicon.shares[order]), new
 
 
-def unigram(words_N: np.ndarray, lexicon: Lexicon, film: float) -> np.ndarray:
+def unigram(words_N: np.ndarray, lexicon: Lexicon, at_large: float) -> np.ndarray:
     """Probability of each word alone: by how many different words it follows (Kneser and Ney) and how often it occurs
-    here, and (`film`) in subtitles; a little for each word, by its length, so that none is impossible."""
+    here, and (`at_large`) elsewhere; a little for each word, by its length, so that none is impossible."""
     size = len(lexicon.words)
     times = np.bincount(words_N, minlength=size).astype(np.float64)
     pairs = np.unique(words_N[:-1].astype(np.uint64) << np.uint64(32) | words_N[1:])
@@ -119,21 +122,23 @@ def unigram(words_N: np.ndarray, lexicon: Lexicon, film: float) -> np.ndarray:
         ]
     )
     text = 0.5 * ways / ways.sum() + 0.5 * times / times.sum()
-    mixed = (1 - film) * text + film * lexicon.times / lexicon.times.sum()
+    mixed = (1 - at_large) * text + at_large * lexicon.shares / lexicon.shares.sum()
     probability: np.ndarray = 0.985 * mixed + 0.015 * floor / floor.sum()
     return probability
 
 
-def quantised(model: ngram.Trigram) -> Prior:
-    """The trigram in bytes."""
+def quantised(model: ngram.Trigram, kinds: ngram.Kinds, alone_W: np.ndarray) -> Prior:
+    """The trigram in bytes; alone_W: probabilities of all words, those without followers included."""
     common = len(model.backoff_W)
     context, start = np.unique(model.context_T, return_index=True)
     return Prior(
-        cost=stored(model.word_W),
+        cost=stored(-np.log(alone_W)),
         backoff=stored(model.backoff_W - BACKOFF_FROM),
         pair_cost=stored(model.nats_P),
         context_backoff=stored(model.backoff_P[context] - BACKOFF_FROM),
         triple_cost=stored(model.nats_T),
+        kind=kinds.kind_W,
+        liking=stored(-np.log(kinds.liking_KK) - LIKING_FROM),
         pair_word=model.pair_P2[:, 1].astype(np.uint16),
         triple_word=model.word_T.astype(np.uint16),
         pair_start=np.searchsorted(model.pair_P2[:, 0], np.arange(common + 1)).astype(np.uint32),
@@ -219,9 +224,10 @@ def build(data: Path, more: Iterable[Path]) -> Language:
     found, counted = cut(lexicon, list(texts(data, more)))
     lexicon, new = renumber(lexicon, counted)
     found = new[found]
-    alone = unigram(found, lexicon, FILM)
-    model = replace(ngram.train(found, alone[:COMMON], most=MOST), word_W=-np.log(alone))
-    return Language(quantised(model), trie(lexicon.readings, lexicon.words))
+    alone = unigram(found, lexicon, AT_LARGE)
+    kinds = learn(found, alone[:COMMON])
+    model = ngram.train(found, kinds, MOST)
+    return Language(quantised(model, kinds, alone), trie(lexicon.readings, lexicon.words))
 
 
 def main() -> None:

@@ -1,18 +1,19 @@
-"""The words that can be typed: which they are, how they are read, and how often films say them.
+"""The words that can be typed: which they are, how they are read, and how often the language at large uses them.
 
-Words come from CC-CEDICT, THUOCL, the phrase readings, the word frequencies of film subtitles, and every common
-character (README.md says who made them and under which licence). It does not know n-grams.
+Words come from CC-CEDICT, THUOCL, the phrase readings, wordfreq (films, Wikipedia, news, books, the web), and every
+common character (README.md says who made them and under which licence). It does not know n-grams.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
+from wordfreq import get_frequency_dict
 
 from haina.apps.pinyin.lexicon import LONGEST, SPECIAL, Lexicon
 from haina.data.brook import sources
@@ -21,6 +22,7 @@ from haina.text import characters, pinyin
 from haina.text.normalize import simplified
 
 LEAST_DOCUMENTS = 300  # of a word of THUOCL
+LEAST_SHARE = 10**-7.2  # of all words, of a word that wordfreq alone knows
 SECOND_READING = 0.02  # of a word's occurrences, for readings beside the usual one
 _HAN = re.compile("[\u3007\u4e00-\u9fff]+")
 # How characters are read when they are words of their own, where that is not how they are read in most words.
@@ -30,6 +32,7 @@ ALONE = {
     "长": {"zhang": 0.4, "chang": 0.6}, "行": {"xing": 0.9, "hang": 0.1}, "重": {"zhong": 0.8, "chong": 0.2},
     "为": {"wei": 1.0}, "谁": {"shei": 0.5, "shui": 0.5}, "那": {"na": 0.97, "nei": 0.03},
     "这": {"zhe": 0.97, "zhei": 0.03}, "哪": {"na": 0.97, "nei": 0.03}, "觉": {"jue": 0.7, "jiao": 0.3},
+    "著": {"zhu": 0.999, "zhe": 0.001},
 }  # fmt: skip
 
 
@@ -39,30 +42,26 @@ _SYLLABLES = frozenset(pinyin.syllables())
 def collect(data: Path) -> Lexicon:
     """The lexicon of a data pack. ValueError: a file is missing."""
     known = dict(_phrase_readings(data))
-    times: Counter[str] = Counter()
-    for row in rows(data / "pinyin/wordfreq_zh_50k.jsonl.zst"):
-        if _fits(row["word"]):
-            times[simplified(row["word"])] += row["freq"]  # the subtitles are of both scripts
+    shares = {word: share for word, share in get_frequency_dict("zh", "large").items() if _fits(word)}
     adverbs = {word for word in known if len(word) > 3 and word.endswith("地")}  # 不慌忙地: not words
-    words = (
-        set(times) | {word for word in known if simplified(word) == word} - adverbs | set(characters.common())
-    )
+    words = {word for word in known if simplified(word) == word} - adverbs | set(characters.common())
+    words |= {word for word, share in shares.items() if share > LEAST_SHARE}
     for row in sources.cedict(data, "train"):
         if _fits(row["word"]):
             words.add(row["word"])
     for row in rows(data / "dict/thuocl_words.jsonl.zst"):
         if _fits(row["word"]) and row["df"] >= LEAST_DOCUMENTS:
             words.add(row["word"])
-    return _numbered(words, known, times)
+    return _numbered(words, known, shares)
 
 
-def _numbered(words: set[str], known: dict[str, list[tuple[str, ...]]], times: Counter[str]) -> Lexicon:
+def _numbered(words: set[str], known: dict[str, list[tuple[str, ...]]], shares: dict[str, float]) -> Lexicon:
     numbered = [*SPECIAL, *sorted(words)]
     readings: list[tuple[int, tuple[str, ...], float]] = []
     for number, word in enumerate(numbered):
         if number >= len(SPECIAL):
             readings += ((number, syllables, nats) for syllables, nats in _readings(word, known))
-    return Lexicon(numbered, readings, np.array([times[word] for word in numbered], np.float64))
+    return Lexicon(numbered, readings, np.array([shares.get(word, 0.0) for word in numbered]))
 
 
 def _fits(word: str) -> bool:

@@ -20,11 +20,11 @@ LONGEST = 8  # characters
 
 @dataclass(frozen=True)
 class Lexicon:
-    """Words, the special ones first; readings (word, syllables, nats); times: how often others have seen a word."""
+    """Words, the special ones first; readings (word, syllables, nats); shares: of all words, by others' count."""
 
     words: list[str]
     readings: list[tuple[int, tuple[str, ...], float]]
-    times: np.ndarray
+    shares: np.ndarray
 
 
 def trie(

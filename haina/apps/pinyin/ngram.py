@@ -1,10 +1,11 @@
 """A word trigram with modified Kneser–Ney smoothing, from an array of words, all of it sorting and adding in NumPy.
 
 Chen and Goodman, "An Empirical Study of Smoothing Techniques for Language Modeling" (Harvard TR-10-98), interpolated,
-with three discounts an order. What is left out to make the model small goes to the backoff of its context, so every
-context still sums to one. Words are integers; what they spell, and files, are not known here.
+with three discounts an order. Below pairs stands what the kinds of two words tell. What is left out to make the model
+small goes to the backoff of its context, so every context still sums to one. Words are integers; what they spell, how
+their kinds are found, and files, are not known here.
 
-Shape letters: N tokens, W words, P pairs, T triples, C pairs that are contexts of triples.
+Shape letters: N tokens, W words, K kinds, P pairs, T triples.
 """
 
 from __future__ import annotations
@@ -19,10 +20,9 @@ _MASK = np.uint64((1 << BITS) - 1)
 
 @dataclass(frozen=True)
 class Trigram:
-    """Nats of words, and of passing on to the shorter context. pair_PK: uint32 rows (first, second), sorted;
-    triple_context_T: which pair each triple follows, ascending; word_T within it ascending."""
+    """Nats of words behind others, and of passing on to the shorter context. pair_P2: uint32 rows (first, second),
+    sorted; context_T: which pair each triple follows, ascending; word_T within it ascending."""
 
-    word_W: np.ndarray
     backoff_W: np.ndarray
     pair_P2: np.ndarray
     nats_P: np.ndarray
@@ -30,6 +30,20 @@ class Trigram:
     context_T: np.ndarray
     word_T: np.ndarray
     nats_T: np.ndarray
+
+
+@dataclass(frozen=True)
+class Kinds:
+    """Probabilities of words alone, the kind of each, and how many times likelier a kind is behind another."""
+
+    alone_W: np.ndarray
+    kind_W: np.ndarray
+    liking_KK: np.ndarray
+
+    def unseen(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        """Probabilities of words behind others, as far as their kinds tell. They sum to one over all `second`."""
+        found: np.ndarray = self.alone_W[second] * self.liking_KK[self.kind_W[first], self.kind_W[second]]
+        return found
 
 
 @dataclass(frozen=True)
@@ -49,37 +63,36 @@ class Counts:
         return at, self.keys[at] == keys
 
 
-def train(
-    words_N: np.ndarray,
-    unigram_W: np.ndarray,
-    least: tuple[int, int] = (1, 2),
-    most: tuple[int, int] = (0, 0),
-) -> Trigram:
-    """words_N: uint32, the text; words >= len(unigram_W) and what spans them is not counted. unigram_W: probabilities
-    of words alone. least: an n-gram seen less often is left out, of pairs and of triples; most: so many are kept, the
-    ones whose loss would cost the text most (0: all)."""
+def train(words_N: np.ndarray, kinds: Kinds, most: tuple[int, int] = (0, 0)) -> Trigram:
+    """words_N: uint32, the text; words that have no kind, and what spans them, are not counted. most: so many pairs and
+    triples are kept, the ones whose loss would cost the text most (0: all)."""
     words = words_N.astype(np.uint64)
-    known = words_N < len(unigram_W)
+    known = words_N < len(kinds.alone_W)
     pairs = words[:-1] << np.uint64(BITS) | words[1:]
     pairs = pairs[known[:-1] & known[1:]]
     triples = words[:-2] << np.uint64(2 * BITS) | words[1:-1] << np.uint64(BITS) | words[2:]
     triples = Counts.of(triples[known[:-2] & known[1:-1] & known[2:]])
     pairs = Counts.of(pairs)
-    p_P, p_T = _smooth(pairs, triples, unigram_W)
-    return _prune(pairs, triples, p_P, p_T, unigram_W, least, most)
+    unseen_P = kinds.unseen(*_split(pairs.keys))
+    p_P, p_T = _smooth(pairs, triples, unseen_P, len(kinds.alone_W))
+    return _prune(pairs, triples, p_P, p_T, unseen_P, kinds, most)
 
 
-def _smooth(pairs: Counts, triples: Counts, unigram_W: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _split(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The words of pairs."""
+    return (keys >> np.uint64(BITS)).astype(np.int64), (keys & _MASK).astype(np.int64)
+
+
+def _smooth(pairs: Counts, triples: Counts, unseen_P: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
     """The interpolated probability of each pair's second and of each triple's third word."""
-    size = len(unigram_W)
-    first, second = (pairs.keys >> np.uint64(BITS)).astype(np.int64), (pairs.keys & _MASK).astype(np.int64)
-    before, ways = np.unique(triples.keys & np.uint64((1 << 2 * BITS) - 1), return_counts=True)
+    first, _ = _split(pairs.keys)
+    last = triples.keys & np.uint64((1 << 2 * BITS) - 1)
+    before, ways = np.unique(last, return_counts=True)
     at, there = pairs.find(before)
     continued = np.ones(len(pairs.keys), np.int64)  # in how many contexts: pairs that begin a text have none
     continued[at[there]] = ways[there]
-    lower = _discounted(continued, first, size, unigram_W[second])
+    lower = _discounted(continued, first, size, unseen_P)
     pair_of, _ = pairs.find(triples.keys >> np.uint64(BITS))
-    last = (triples.keys & _MASK) | ((triples.keys >> np.uint64(BITS)) & _MASK) << np.uint64(BITS)
     below, _ = pairs.find(last)
     return lower, _discounted(triples.times, pair_of, len(pairs.keys), lower[below])
 
@@ -97,37 +110,33 @@ def _discounted(times: np.ndarray, context: np.ndarray, contexts: int, lower: np
 
 
 def _prune(
-    pairs: Counts, triples: Counts, p_P: np.ndarray, p_T: np.ndarray, unigram_W: np.ndarray,
-    least: tuple[int, int], most: tuple[int, int],
+    pairs: Counts, triples: Counts, p_P: np.ndarray, p_T: np.ndarray, unseen_P: np.ndarray, kinds: Kinds,
+    most: tuple[int, int],
 ) -> Trigram:  # fmt: skip
-    size = len(unigram_W)
-    second = (pairs.keys & _MASK).astype(np.int64)
-    keep_T = triples.times >= least[1]
     below, _ = pairs.find(triples.keys & np.uint64((1 << 2 * BITS) - 1))
-    keep_T &= _worth(triples.times, p_T, p_P[below], keep_T, most[1])
+    keep_T = _worth(triples.times, p_T, p_P[below], most[1])
     context_T, _ = pairs.find(triples.keys >> np.uint64(BITS))
     needed = np.zeros(len(pairs.keys), bool)
     needed[context_T[keep_T]] = True
-    keep_P = (pairs.times >= least[0]) | needed
-    keep_P &= _worth(pairs.times, p_P, unigram_W[second], keep_P, most[0]) | needed
-    first = (pairs.keys >> np.uint64(BITS)).astype(np.int64)
-    backoff_W = _passed_on(first[keep_P], size, p_P[keep_P], unigram_W[second[keep_P]])
-    passed = np.where(keep_P, p_P, backoff_W[first] * unigram_W[second])  # of pairs that are left out, too
+    keep_P = _worth(pairs.times, p_P, unseen_P, most[0]) | needed
+    first, second = _split(pairs.keys)
+    backoff_W = _passed_on(first[keep_P], len(kinds.alone_W), p_P[keep_P], unseen_P[keep_P])
+    passed = np.where(keep_P, p_P, backoff_W[first] * unseen_P)  # of pairs that are left out, too
     number = np.cumsum(keep_P) - 1
     context = number[context_T[keep_T]]
     backoff_P = _passed_on(context, int(keep_P.sum()), p_T[keep_T], passed[below[keep_T]])
     return Trigram(
-        -np.log(unigram_W), -np.log(backoff_W), np.stack([first[keep_P], second[keep_P]], 1).astype(np.uint32),
+        -np.log(backoff_W), np.stack([first[keep_P], second[keep_P]], 1).astype(np.uint32),
         -np.log(p_P[keep_P]), -np.log(backoff_P), context.astype(np.uint32),
         (triples.keys[keep_T] & _MASK).astype(np.uint32), -np.log(p_T[keep_T]),
     )  # fmt: skip
 
 
-def _worth(times: np.ndarray, p: np.ndarray, lower: np.ndarray, among: np.ndarray, most: int) -> np.ndarray:
+def _worth(times: np.ndarray, p: np.ndarray, lower: np.ndarray, most: int) -> np.ndarray:
     """The `most` whose absence would cost the text most nats, roughly: count · log of how much likelier they are."""
-    if not most or among.sum() <= most:
+    if not most or len(times) <= most:
         return np.ones(len(times), bool)
-    gain = np.where(among, times * np.log(p / lower), -np.inf)
+    gain = times * np.log(p / lower)
     return np.asarray(gain >= np.partition(gain, -most)[-most])
 
 

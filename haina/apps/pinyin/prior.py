@@ -127,7 +127,7 @@ def _steps(name: str, array: np.ndarray) -> np.ndarray:
 
 
 def _read(name: str, tensor: Stored) -> np.ndarray:
-    array: np.ndarray = tensor.data.view(_TYPES[tensor.dtype])
+    array: np.ndarray = tensor.data.view(_TYPES[tensor.dtype]).reshape(tensor.shape)
     return np.cumsum(array, dtype=np.uint32) if name.rpartition(".")[2] in RISING else array
 
 

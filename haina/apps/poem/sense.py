@@ -1,8 +1,8 @@
 """Which of its sounds a character has in a word, where they differ in tone: 长 is level in 长江, oblique in 成长.
 
 `senses.txt` lists words of two characters by the tone in them of one that has both, made from mozillazg's
-phrase-pinyin-data by `python -m haina.apps.poem.build_senses DATA`. A character that stands in no such word may be
-read in any way: old verse has 看 and 教 in both tones with one meaning.
+phrase-pinyin-data by `python -m haina.apps.poem.build_senses DATA`; for licences see haina/text/rhymes/README.md. A
+character that stands in no such word may be read in any way: old verse has 看 and 教 in both tones with one meaning.
 """
 
 from __future__ import annotations

@@ -58,7 +58,7 @@ class Voice:
         if chars not in self._allowed:
             if len(self._allowed) > 4096:
                 self._allowed.clear()
-            ids = np.fromiter((self.ids[char] for char in chars), np.int32, len(chars))
+            ids = np.fromiter(map(self.ids.__getitem__, chars), np.int32, len(chars))
             self._allowed[chars] = smallest(ids, self.size)
         return self._allowed[chars]
 

@@ -8,12 +8,14 @@ is known. No model is needed; with one, cite.py lets it say more.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from haina.apps.search.features import Question
+from haina.apps.search.orders import CERTAIN, ORDER, commanding
 from haina.apps.search.rank import Ranked
-from haina.apps.search.sentences import SINGLE, TOGETHER, features, sentences
+from haina.apps.search.sentences import SINGLE, TOGETHER, Sentence, features, sentences
 from haina.apps.search.store import Passage
 
 READ = 5  # passages that are looked at for an answer
@@ -50,22 +52,71 @@ class Answer:
 
 
 def answered(question: Question, ranked: Sequence[Ranked]) -> Answer:
-    """The answer out of ranked passages."""
-    read = [each.passage for each in ranked[:READ]]
-    candidates = list(sentences(read))
+    """The answer out of ranked passages; out of those that give orders where no other one has any."""
     if ranked and ranked[0].across and question.across:
         question = question.across
-    if not candidates:
-        return Answer("", False, 0.0, (), tuple(ranked))
-    rows = features(question, candidates, [each.score for each in ranked[:READ]])
+    distrusted = set[int]()
+    found = _chosen(question, ranked)
+    for least in (CERTAIN, ORDER):  # the second only for want of an answer
+        while (least == CERTAIN or found.chance < ENOUGH) and not found.giving(least) <= distrusted:
+            distrusted |= found.giving(least)
+            found = _chosen(question, [each for each in ranked if each.passage.id not in distrusted])
+    if distrusted and found.chance < ENOUGH:
+        found = _chosen(question, [each for each in ranked if each.passage.id in distrusted])
+    if found.chance < ENOUGH:
+        return Answer("", False, found.chance, (), tuple(ranked))
+    return Answer("".join(pieces(found.cited)), True, found.chance, found.cited, tuple(ranked))
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """The chance that an answer is there, the sentences that answer, and how much each passage looked at commands."""
+
+    chance: float
+    cited: tuple[Citation, ...]
+    odds: dict[int, float]
+
+    def giving(self, least: float) -> set[int]:
+        """The passages that give orders."""
+        return {id for id, odds in self.odds.items() if odds > least}
+
+
+def _chosen(question: Question, ranked: Sequence[Ranked]) -> _Chosen:
+    read = ranked[:READ]
+    passages = [each.passage for each in read]
+    candidates = list(sentences(passages))
+    rows = features(question, candidates, [each.score for each in read])
     scores = [sum(w * x for w, x in zip(WEIGHTS, row, strict=True)) for row in rows]
-    order = sorted(range(len(rows)), key=lambda at: -scores[at])
-    chance = chance_of(evidence(rows))
-    if chance < ENOUGH:
-        return Answer("", False, chance, (), tuple(ranked))
-    chosen = [at for at in order[:MOST] if scores[order[0]] - scores[at] <= NEAR]
-    cited = tuple(cited_at(read[s.passage], s.start, s.end) for s in (candidates[at] for at in chosen))
-    return Answer("".join(pieces(cited)), True, chance, cited, tuple(ranked))
+    looked = _Looked(question.text, candidates)
+    best = list(islice(looked.fine(scores), MOST))
+    chance = chance_of(evidence(rows, looked.fine)) if best else 0.0
+    chosen = [candidates[at] for at in best if scores[best[0]] - scores[at] <= NEAR]
+    cited = tuple(cited_at(passages[each.passage], each.start, each.end) for each in chosen)
+    return _Chosen(chance, cited, {passages[number].id: max(odds) for number, odds in looked.odds.items()})
+
+
+class _Looked:
+    """Sentences, and which of them may be quoted; a passage is looked through when it comes to it.
+
+    odds: of the sentences of each passage so far.
+    """
+
+    def __init__(self, question: str, candidates: Sequence[Sentence]):
+        self._question, self._candidates = question, candidates
+        self._first = {each.passage: at for at, each in reversed(list(enumerate(candidates)))}
+        self.odds: dict[int, list[float]] = {}
+
+    def fine(self, scores: Sequence[float]) -> Iterator[int]:
+        """The sentences that are neither orders nor questions, the one with the highest score first."""
+        return (at for at in sorted(range(len(scores)), key=lambda at: -scores[at]) if self._is_fine(at))
+
+    def _is_fine(self, at: int) -> bool:
+        number = self._candidates[at].passage
+        if number not in self.odds:
+            texts = [each.text for each in self._candidates if each.passage == number]
+            self.odds[number] = commanding(texts, self._question)
+        asks = self._candidates[at].text.endswith(("?", "？"))
+        return not asks and self.odds[number][at - self._first[number]] <= ORDER
 
 
 def pieces(cited: Sequence[Citation]) -> list[str]:
@@ -74,10 +125,13 @@ def pieces(cited: Sequence[Citation]) -> list[str]:
     return [f" {text}" if at else text for at, text in enumerate(said)]
 
 
-def evidence(rows: Sequence[Sequence[float]]) -> tuple[float, float]:
+def evidence(
+    rows: Sequence[Sequence[float]], fine: Callable[[Sequence[float]], Iterator[int]]
+) -> tuple[float, float]:
     """Numbers that tell whether the answer is there: the most of the question's characters that one sentence holds, and
-    of its pairs and stems together with the sentences about it."""
-    return max(row[SINGLE] for row in rows), max(row[TOGETHER] for row in rows)
+    of its pairs and stems together with the sentences about it. fine: which count, the largest first."""
+    single, together = ([row[which] for row in rows] for which in (SINGLE, TOGETHER))
+    return single[next(fine(single))], together[next(fine(together))]
 
 
 def chance_of(numbers: Sequence[float]) -> float:

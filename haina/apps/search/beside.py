@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from haina.apps.model import Model
 from haina.apps.search.desk import Search
+from haina.apps.search.orders import without_orders
 from haina.apps.words.terms import is_chinese
 from haina.wording import say
 
@@ -34,14 +35,13 @@ class Beside:
         answer = self._search.ask(question, before=before)
         if not answer.found:
             return question, say("(nothing about it in the documents)", "（文档中没有相关内容）")
-        passages = [(r.passage.document, r.passage.start, r.passage.text) for r in answer.passages[:READ]]
-        quotes = [(c.document, c.start, c.quote) for c in answer.citations]
+        shown = [r.passage for r in answer.passages[:READ]]
+        passages = [(p.document, p.start, p.end, without_orders(p.text, question)) for p in shown]
+        quotes = [(c.document, c.start, c.end, c.quote) for c in answer.citations]
         for given in (*(passages[:count] for count in range(len(passages), 0, -1)), quotes, quotes[:1]):
-            message = _message(question, [text for _, _, text in given])
+            message = _message(question, [text for *_, text in given])
             if len(self._model.tokenizer.encode(message)) <= self._model.context // 2:
-                places = (
-                    f"[{n}] {file}:{at}-{at + len(text)}" for n, (file, at, text) in enumerate(given, 1)
-                )
+                places = (f"[{n}] {file}:{start}-{end}" for n, (file, start, end, _) in enumerate(given, 1))
                 return message, "\n".join(places)
         return question, ""
 

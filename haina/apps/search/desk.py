@@ -14,12 +14,13 @@ from typing import Any
 
 from haina.apps.search.answer import Answer, answered
 from haina.apps.search.ingest import Change, Progress, add, refresh, remove, watch
-from haina.apps.search.rank import Ranking, counted
-from haina.apps.search.store import Store
+from haina.apps.search.rank import Near, Ranking, counted, fused
+from haina.apps.search.store import Index, Store
 from haina.checkpoint.library import models
 from haina.options.search import SearchOptions
 from haina.wording import say
 
+DATABASES = ("postgresql://", "postgres://")
 AROUND = 3000  # characters before and behind a stretch that is shown
 LONGEST = 20_000  # of a stretch
 
@@ -29,18 +30,35 @@ def own_index() -> Path:
     return models().with_name("search.db")
 
 
-def place(file: str) -> Path:
-    return Path(file) if file else own_index()
+def opened(place: str, *, new: bool = False) -> Index:
+    """An index: a file, one's own for "", or an address that begins with postgresql://. ValueError: there is none."""
+    if place.startswith(DATABASES):
+        return _database(place, new)
+    return Store(Path(place) if place else own_index(), new=new)
+
+
+def _database(address: str, new: bool) -> Index:
+    try:
+        from haina.apps.search.postgres import Postgres
+    except ImportError:
+        raise ValueError(
+            say(
+                "an index in PostgreSQL needs psycopg: pip install 'haina[postgres]'",
+                "PostgreSQL 索引需要 psycopg：pip install 'haina[postgres]'",
+            )
+        ) from None
+    return Postgres(address, new=new)
 
 
 class Search:
-    """An index that answers; any number of threads may ask, one at a time."""
+    """An index that answers; any number of threads may ask, one at a time. near: what else a text is near to."""
 
     def __init__(self, file: str = ""):
         """ValueError: there is no index, or it is none."""
-        self.store = Store(place(file))
+        self.store = opened(file)
         self._ranking = Ranking(self.store)
         self._one_at_a_time = threading.Lock()
+        self.near: Near | None = None
 
     def ask(self, text: str, asked: SearchOptions | None = None, before: Sequence[str] = ()) -> Answer:
         """The answer to a question. before: what was asked before it. ValueError: there is nothing to look for."""
@@ -52,6 +70,10 @@ class Search:
                     say("no letters or digits in the question; ask in words", "问题里没有文字；请用文字提问")
                 )
             ranked = self._ranking.find(question, asked.top)
+            if self.near:
+                others = self.store.passages(self.near(text))
+                scored = [self._ranking.scored(question, passage) for passage in others]
+                ranked = fused(ranked, scored)[: asked.top]
         return answered(question, ranked)
 
     def text(self, document: str) -> str:
@@ -118,7 +140,7 @@ def passages_described(answer: Answer) -> list[dict[str, Any]]:
 
 def add_folders(folders: list[str], file: str = "", progress: Progress | None = None) -> list[Change]:
     """Put folders into the index, or bring them up to date; none given: all that are in it."""
-    store = Store(place(file), new=bool(folders))
+    store = opened(file, new=bool(folders))
     changes = [add(store, folder, progress) for folder in folders] or [refresh(store, progress)]
     _remember(store)
     store.close()
@@ -127,7 +149,7 @@ def add_folders(folders: list[str], file: str = "", progress: Progress | None = 
 
 def remove_folders(folders: list[str], file: str = "") -> int:
     """Take folders out of the index; how many documents went."""
-    store = Store(place(file))
+    store = opened(file)
     gone = sum(remove(store, folder) for folder in folders)
     _remember(store)
     store.close()
@@ -136,10 +158,10 @@ def remove_folders(folders: list[str], file: str = "") -> int:
 
 def watch_folders(file: str, told: Callable[[Change], None]) -> None:
     """Keep the index up to date until Ctrl-C."""
-    watch(Store(place(file)), told)
+    watch(opened(file), told)
 
 
-def _remember(store: Store) -> None:
+def _remember(store: Index) -> None:
     """What Ranking would have to count."""
     with store.writing():
         store.remember("characters", json.dumps(asdict(counted(store)), ensure_ascii=False))
@@ -147,10 +169,10 @@ def _remember(store: Store) -> None:
 
 def contents(file: str = "") -> dict[str, Any]:
     """What is in the index: folders, documents with their problems, how many passages."""
-    store = Store(place(file))
+    store = opened(file)
     documents = store.documents()
     found = {
-        "index": str(store.path),
+        "index": store.where,
         "folders": store.folders,
         "documents": len(documents),
         "passages": store.size,

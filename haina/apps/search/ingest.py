@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from haina.apps.search.problem import Unreadable
-from haina.apps.search.store import Store
+from haina.apps.search.store import Index
 from haina.wording import say, system_reason
 
 COMMIT_S, COMMIT_CHARS = 5.0, 4_000_000  # what is read anew, at most, when the program is killed: few large
@@ -45,12 +45,12 @@ class _Seen:
     closed: list[str] = field(default_factory=list)
 
 
-def add(store: Store, folder: str | Path, progress: Progress | None = None) -> Change:
+def add(store: Index, folder: str | Path, progress: Progress | None = None) -> Change:
     """Put a folder, or one file, into the index, or bring it up to date. ValueError: there is none."""
     place = Path(folder).absolute()
     if not place.exists():
         raise ValueError(say(f"{place}: no such file or folder", f"{place}：没有这个文件或目录"))
-    seen = _look(place, store.path)
+    seen = _look(place, store.where)
     root = os.path.abspath(place)
     _name(root)
     with store.writing():
@@ -58,7 +58,7 @@ def add(store: Store, folder: str | Path, progress: Progress | None = None) -> C
     return _update(store, root, seen, progress)
 
 
-def remove(store: Store, folder: str | Path) -> int:
+def remove(store: Index, folder: str | Path) -> int:
     """Take a folder or a file out of the index; how many documents went. ValueError: nothing of it is there."""
     root = os.path.abspath(folder)
     known = store.documents(root)
@@ -76,14 +76,14 @@ def remove(store: Store, folder: str | Path) -> int:
     return len(known)
 
 
-def refresh(store: Store, progress: Progress | None = None) -> Change:
+def refresh(store: Index, progress: Progress | None = None) -> Change:
     """Bring all folders up to date; one that is missing as a whole, a disk perhaps, is left as it was."""
     total = Change()
     for root in store.folders:
         if not os.path.exists(root):
             total.problems.append((root, say("is not there now; kept as it was", "现在不在；保留原有索引")))
             continue
-        change = _update(store, root, _look(Path(root), store.path), progress)
+        change = _update(store, root, _look(Path(root), store.where), progress)
         total = Change(
             total.read + change.read,
             total.removed + change.removed,
@@ -94,7 +94,7 @@ def refresh(store: Store, progress: Progress | None = None) -> Change:
 
 
 def watch(
-    store: Store, told: Callable[[Change], None], *, sleep: Callable[[float], None] = time.sleep
+    store: Index, told: Callable[[Change], None], *, sleep: Callable[[float], None] = time.sleep
 ) -> None:
     """Bring all folders up to date again and again, until Ctrl-C."""
     while True:
@@ -104,7 +104,7 @@ def watch(
         sleep(WATCH_S)
 
 
-def _update(store: Store, root: str, seen: _Seen, progress: Progress | None) -> Change:
+def _update(store: Index, root: str, seen: _Seen, progress: Progress | None) -> Change:
     known = {document.path: document for document in store.documents(root)}
     change = Change()
     gone = [path for path in known if path not in seen.files and not _beneath(path, seen.closed)]
@@ -158,7 +158,7 @@ def _text(path: str) -> tuple[str, str, bool]:
         return "", system_reason(error), True
 
 
-def _look(place: Path, index: Path) -> _Seen:
+def _look(place: Path, index: str) -> _Seen:
     """Every file beneath a place that we can read, by its absolute path, but for the index itself."""
     from haina.apps.search.extract import READERS  # haina[search], too
 

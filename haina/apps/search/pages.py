@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from lxml import etree
 
 from haina.apps.search.problem import Unreadable
@@ -13,6 +15,10 @@ BLOCKS = frozenset(
     " h1 h2 h3 h4 h5 h6 header hr li main nav ol p pre section summary table tbody tfoot thead tr ul".split()
 )
 CELLS = ("td", "th")
+UNSEEN = re.compile(  # styles by which text is there for programs alone
+    r"\b(?:display\s*:\s*none|visibility\s*:\s*hidden|(?:font-size|opacity)\s*:\s*0+(?:\.0*)?(?:[a-z%]*\s*)(?:;|$|!))",
+    re.IGNORECASE,
+)
 
 
 def html_text(page: bytes) -> str:
@@ -31,7 +37,7 @@ def _told(root: etree._Element) -> str:
     for event, element in etree.iterwalk(root, events=("start", "end")):
         name = etree.QName(element).localname if isinstance(element.tag, str) else ""
         begins = event == "start"
-        if name in HIDDEN:
+        if name in HIDDEN or "hidden" in element.attrib or UNSEEN.search(element.get("style", "")):
             hidden += 1 if begins else -1
         elif not hidden:
             found.append("\n" if name in BLOCKS else "\t" if name in CELLS and not begins else "")

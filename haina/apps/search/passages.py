@@ -22,6 +22,9 @@ _HEADING = re.compile("#{1,6} ")
 
 def passages(text: str) -> Iterator[str]:
     """The passages of a text, in their order; none for a text that is nothing but space."""
+    if "\n" not in text and "\f" not in text and _size(text) <= LONGEST:
+        yield from [text] if text.strip() else []
+        return
     held: list[str] = []
     size, told = 0.0, False  # told: not only space
     for piece in _pieces(text):

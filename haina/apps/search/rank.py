@@ -10,20 +10,22 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
 from haina.apps.search.across import Meanings, Way, index_terms, translated
 from haina.apps.search.features import Question, Terms, ordinary, rarity
-from haina.apps.search.store import Passage, Store
+from haina.apps.search.store import Index, Passage
 from haina.apps.search.terms import characters, folded, pairs, simpler
 from haina.apps.words.terms import is_chinese
 from haina.text.normalize import sentence_ends
 
 CANDIDATES = 20
-MANY = 20_000  # passages, from which on only RAREST terms are asked for
+MANY = 20_000  # passages, from which on only RAREST terms are asked for, and of those as many as AT_ONCE passages hold
 RAREST = 8
+AT_ONCE = 2000  # FTS5 looks at each
+AT_ONCE_ACROSS = 10_000  # of many meanings most are wrong: fewer lose more there
 SAMPLE = 2000  # passages from which the weights of single characters come
 BESIDE = (
     300  # passages of ordinary text that are thought to stand beside the index: what a small one cannot tell
@@ -32,7 +34,9 @@ FEW = 0.001  # of the passages in another language: too few to look for
 MOST_ACROSS = 40  # terms of the other language that are looked for
 CHANGED = 1.25  # times as many passages, and they are counted anew
 EARLIER = 0.5  # of the weight of a term: what it counts in a question that follows
+PLACE = 60  # in fused orders: how little it matters to be first
 LONGEST_QUESTION = 500  # characters; what follows is not read
+Near = Callable[[str], list[int]]  # a text → passages, nearest first
 WEIGHTS = (8.4, 5.2, 8.7, 4.9)
 
 ASKING = re.compile("为?什么|甚么|多少|哪[些个里儿]?|谁|怎么?样?|如何")  # no text that answers says it
@@ -65,7 +69,7 @@ class Sample:
 class Ranking:
     """Asks an index. What it knows of the whole index is counted once, and again after CHANGED."""
 
-    def __init__(self, store: Store):
+    def __init__(self, store: Index):
         self.store = store
         self._size = -1
         self._known = Sample(-1, 1.0, {})
@@ -104,11 +108,12 @@ class Ranking:
         asked: Sequence[str] = question.pairs.names
         if self._size > MANY:
             rarest = sorted(zip(question.pairs.idf, asked, strict=True), reverse=True)[:RAREST]
-            asked = [term for _, term in rarest]
+            asked = self._few([term for _, term in rarest], AT_ONCE)
         found = self._scored(question, asked, top)
         if question.across:
             assert isinstance(question.across.pairs, Meanings)
             asked = [*islice(dict.fromkeys(question.across.pairs.asked()), MOST_ACROSS)]
+            asked = self._few(asked, AT_ONCE_ACROSS) if self._size > MANY else asked
             own = {ranked.passage.id: ranked.score for ranked in found}
             others = self._scored(question.across, asked, top)
             others = [each for each in others if each.score > own.pop(each.passage.id, 0.0)]
@@ -116,13 +121,27 @@ class Ranking:
             found += [replace(each, across=True) for each in others]
         return sorted(found, key=lambda ranked: -ranked.score)[:top]
 
+    def _few(self, terms: Sequence[str], most: int) -> list[str]:
+        """The first of the terms, and of the others those that, all together, `most` passages hold."""
+        few, held = list[str](), 0
+        for term in terms:
+            more = self._holding.get(term, 0)
+            if not few or held + more <= most:
+                few.append(term)
+                held += more
+        return few
+
     def _scored(self, question: Question, asked: Sequence[str], top: int) -> list[Ranked]:
         """The passages that FTS5 finds; of those beyond CANDIDATES it knows no more than that they are worse."""
         found = self.store.passages(self.store.find(asked, max(CANDIDATES, top)))
-        rows = [self.features(question, passage.text) for passage in found[:CANDIDATES]]
-        scores = [sum(w * x for w, x in zip(WEIGHTS, row, strict=True)) for row in rows]
-        scores += [min(scores, default=0.0)] * (len(found) - len(scores))
-        return [*map(Ranked, found, scores)]
+        ranked = [self.scored(question, passage) for passage in found[:CANDIDATES]]
+        worst = min((each.score for each in ranked), default=0.0)
+        return [*ranked, *(Ranked(passage, worst) for passage in found[CANDIDATES:])]
+
+    def scored(self, question: Question, passage: Passage) -> Ranked:
+        """How well a passage fits."""
+        row = self.features(question, passage.text)
+        return Ranked(passage, sum(w * x for w, x in zip(WEIGHTS, row, strict=True)))
 
     def features(self, question: Question, text: str) -> list[float]:
         """Numbers of how well a passage fits: as a whole, its best sentence, the longest stretch it shares."""
@@ -163,7 +182,18 @@ class Ranking:
         self._known = known if known.near(self._size) else counted(self.store)
 
 
-def counted(store: Store) -> Sample:
+def fused(one: Sequence[Ranked], other: Sequence[Ranked]) -> list[Ranked]:
+    """Two orders as one, by reciprocal ranks (Cormack, Clarke and Büttcher, SIGIR 2009)."""
+    places: dict[int, float] = {}
+    every: dict[int, Ranked] = {}
+    for order in (one, other):
+        for place, ranked in enumerate(order, start=1):
+            id = every.setdefault(ranked.passage.id, ranked).passage.id
+            places[id] = places.get(id, 0.0) + 1 / (PLACE + place)
+    return sorted(every.values(), key=lambda ranked: -places[ranked.passage.id])
+
+
+def counted(store: Index) -> Sample:
     """Look at a sample of the passages."""
     texts = store.sample(SAMPLE)
     holding = Counter(char for text in texts for char in characters(text))

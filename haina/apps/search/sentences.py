@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 
 from haina.apps.search.features import Question, Terms
 from haina.apps.search.store import Passage
@@ -110,9 +111,9 @@ def features(question: Question, found: Sequence[Sentence], scores: Sequence[flo
     rows: list[list[float]] = []
     lead = before = inside = [False] * len(terms.names)
     last = -1
-    for sentence in found:
-        text, first = folded(sentence.text), sentence.passage != last
-        before, inside = inside, terms.inside(text)
+    for sentence, text in zip(found, _folded([each.text for each in found]), strict=True):
+        first = sentence.passage != last
+        before, inside, single = inside, terms.inside(text), question.single.inside(text)
         if first:
             lead, before, last = inside, [False] * len(inside), sentence.passage
         here = list(zip(inside, lead, before, strict=True))
@@ -120,14 +121,14 @@ def features(question: Question, found: Sequence[Sentence], scores: Sequence[flo
         rows.append(
             [
                 terms.share(inside),
-                question.single.held(text),
+                question.single.share(single),
                 question.shared(text),
                 scores[sentence.passage] - scores[0],
                 terms.share(before),
                 math.log(max(length, 1)),
                 new / max(length, 1),
-                wanted.pairs.held(text),
-                wanted.single.held(text),
+                wanted.pairs.share(inside),
+                wanted.single.share(single),
                 terms.share([now and not led for now, led, _ in here]),
                 terms.share([now or led or was for now, led, was in here]),
                 float(first),
@@ -135,6 +136,16 @@ def features(question: Question, found: Sequence[Sentence], scores: Sequence[flo
             ]
         )
     return rows
+
+
+def _folded(texts: Sequence[str]) -> list[str]:
+    """Each text folded: all in one go, unless lengths change."""
+    together = "\n".join(texts)
+    whole = folded(together)
+    if len(whole) != len(together):
+        return list(map(folded, texts))
+    ends = list(accumulate(len(text) + 1 for text in texts))
+    return [whole[end - 1 - len(text) : end - 1] for end, text in zip(ends, texts, strict=True)]
 
 
 @dataclass(frozen=True)

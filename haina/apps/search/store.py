@@ -13,17 +13,22 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 from haina.apps.search.passages import passages
 from haina.apps.search.terms import FORMAT, joined
 from haina.wording import say
 
+if TYPE_CHECKING:
+    from haina.apps.search.vectors import Vectors
+
 APPLICATION = 0x68616973  # "hais", in the head of the file
 PATIENCE_S = 30  # for another program that writes
 CACHE_KB = 65536
+PAGE_BYTES = 16384
 HASH_BYTES = 64 << 20  # of terms held before FTS5 writes a segment
 SCHEMA = """
 create table about (name text primary key, value) without rowid;
@@ -61,6 +66,50 @@ class Passage:
         return self.start + len(self.text)
 
 
+class Index(Protocol):
+    """An index, wherever it is kept: what Store says of each holds for every one."""
+
+    where: str  # file or address, as a person may see it
+
+    def close(self) -> None: ...
+
+    def writing(self) -> AbstractContextManager[None]: ...
+
+    def remember(self, name: str, value: str | int) -> None: ...
+
+    def recall(self, name: str) -> str | int | bytes | None: ...
+
+    @property
+    def folders(self) -> list[str]: ...
+
+    def add_folder(self, path: str) -> None: ...
+
+    def forget_folder(self, path: str) -> None: ...
+
+    def documents(self, under: str = "") -> list[Document]: ...
+
+    def put(self, path: str, stamp: str, text: str, problem: str = "") -> None: ...
+
+    def drop(self, path: str) -> None: ...
+
+    def text(self, document: str) -> str: ...
+
+    def around(self, document: str, start: int, end: int) -> tuple[int, str, int] | None: ...
+
+    @property
+    def size(self) -> int: ...
+
+    def frequency(self, term: str) -> int: ...
+
+    def find(self, terms: Sequence[str], most: int) -> list[int]: ...
+
+    def passages(self, ids: Iterable[int]) -> list[Passage]: ...
+
+    def sample(self, most: int) -> list[str]: ...
+
+    def vectors(self) -> Vectors: ...
+
+
 class Store:
     """An index that is open. One thread at a time; any number of programs, of which one writes."""
 
@@ -73,7 +122,7 @@ class Store:
                     f"{path}：还没有索引；请先添加目录：haina search add 目录",
                 )
             )
-        self.path = path
+        self.path, self.where = path, str(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = sqlite3.connect(path, timeout=PATIENCE_S, isolation_level=None, check_same_thread=False)
         with self._told():
@@ -84,6 +133,7 @@ class Store:
         tables = self._file.execute("select count(*) from sqlite_master").fetchone()[0]
         if found != APPLICATION and tables:
             raise sqlite3.DatabaseError
+        self._file.execute(f"pragma page_size = {PAGE_BYTES}")  # of a new file
         self._file.execute("pragma journal_mode = wal")
         self._file.execute("pragma synchronous = normal")
         self._file.execute(f"pragma cache_size = -{CACHE_KB}")
@@ -265,3 +315,16 @@ class Store:
         step = max(self.size // most, 1)
         rows = self._file.execute("select text from passages where id % ? = 0 limit ?", (step, most))
         return [text for (text,) in rows]
+
+    def vectors(self) -> Vectors:
+        """Where vectors of the passages are kept. ValueError: usearch is not installed."""
+        try:
+            from haina.apps.search.near import FileVectors
+        except ImportError:
+            raise ValueError(
+                say(
+                    "vectors need usearch: pip install 'haina[vectors]'",
+                    "向量需要 usearch：pip install 'haina[vectors]'",
+                )
+            ) from None
+        return FileVectors(self.path)

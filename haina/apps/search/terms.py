@@ -58,14 +58,21 @@ def _tables() -> tuple[np.ndarray, dict[int, str]]:
 
 
 @cache
-def _simpler() -> dict[int, int]:
+def _simpler() -> np.ndarray:
+    """uint32 [FOLDED]: each character, or its simplified one."""
+    table = np.arange(FOLDED, dtype=np.uint32)
     traditional, simplified = _SIMPLIFIED.read_text("utf-8").split("\n")[:2]
-    return str.maketrans(traditional, simplified)
+    table[[ord(char) for char in traditional]] = [ord(char) for char in simplified]
+    return table
 
 
 def simpler(text: str) -> str:
     """The text in simplified characters, each by itself, and otherwise as it is."""
-    return text.translate(_simpler())
+    if text.isascii():
+        return text
+    given = codes(text)
+    found = np.where(given < FOLDED, _simpler()[np.minimum(given, FOLDED - 1)], given)
+    return found.tobytes().decode("utf-32-le", "surrogatepass")
 
 
 def folded(text: str) -> str:
@@ -99,7 +106,8 @@ def joined(text: str) -> str:
     both = dense[:-1] & dense[1:]
     spread[:-1, 2][both] = given[1:][both]
     spread[1:, 0][dense[1:] & ~dense[:-1]] = ord(" ")
-    kept: bytes = spread[spread != 0].tobytes()
+    flat = spread.ravel()
+    kept: bytes = flat.compress(flat).tobytes()
     return kept.decode("utf-16-le" if narrow else "utf-32-le")
 
 

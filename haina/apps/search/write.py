@@ -1,19 +1,23 @@
 """An answer by a model, around verbatim quotes: passages and a question in, text that comes piece by piece out.
 
 The passages are numbered and stand before the question, and what the model says is held to cite.py's Rule: it cannot
-quote what is not there, whatever a passage tells it to do. It knows prompts; how passages are found, rank.py knows.
+quote what is not there, whatever a passage tells it to do, and sentences that give orders it does not get to see. It
+knows prompts; how passages are found, rank.py knows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from haina.apps.chat import Reply, text_ids
 from haina.apps.model import Model
 from haina.apps.search.answer import Answer, cited_at
 from haina.apps.search.cite import Quoting, quotable, quotes, renumbered
+from haina.apps.search.orders import without_orders
 from haina.apps.search.rank import Ranked
 from haina.apps.search.sentences import sentences
+from haina.apps.search.store import Passage
 from haina.apps.words.terms import is_chinese
 from haina.engine.request import Request
 from haina.engine.rule import Vocabulary
@@ -51,7 +55,8 @@ class Writer:
         """
         model = self._model
         for count in range(min(READ, len(ranked)), 0, -1):
-            passages = tuple(each.passage.text for each in ranked[:count])
+            read = [_obeyed_by_none(each.passage, question) for each in ranked[:count]]
+            passages = tuple(each.text for each in read)
             ids = _prompt(model, question, passages)
             room = model.context - len(ids)
             if room >= SHORTEST_TOKENS:
@@ -70,15 +75,13 @@ class Writer:
             Sampling(temperature=0.0),
             stop_ids=stops,
             banned_ids=model.unspeakable_ids - stops,
-            constraint=self._vocabulary.lift(
-                Quoting(passages, () if own_words else self._whole(ranked[:count]))
-            ),
+            constraint=self._vocabulary.lift(Quoting(passages, () if own_words else self._whole(read))),
             adapter=model.adapter,
         )
 
-    def _whole(self, ranked: Sequence[Ranked]) -> tuple[tuple[int, str], ...]:
+    def _whole(self, passages: Sequence[Passage]) -> tuple[tuple[int, str], ...]:
         """The sentences that may be quoted: those that it can spell, without quotation marks."""
-        found = sentences([each.passage for each in ranked])
+        found = sentences(passages)
         spelled = (each for each in found if self._letters.issuperset(each.text))
         return tuple((each.passage + 1, each.text) for each in spelled if quotable(each.text))
 
@@ -100,6 +103,10 @@ def written(text: str, answer: Answer) -> Answer:
         cited.append(cited_at(passage, at, at + len(quote)))
     whole = text[: text.rindex("]") + 2].strip()  # with the mark that ends the sentence
     return Answer(renumbered(whole), True, answer.chance, tuple(cited), answer.passages)
+
+
+def _obeyed_by_none(passage: Passage, question: str) -> Passage:
+    return replace(passage, text=without_orders(passage.text, question))
 
 
 def _prompt(model: Model, question: str, passages: Sequence[str]) -> tuple[int, ...]:

@@ -21,9 +21,17 @@ from pathlib import Path
 
 import numpy as np
 
-from haina.apps.words import encoder, postings, text, vectors
+from haina.apps.words import company, encoder, postings, text, vectors
 from haina.apps.words.index import FORMAT, POS_BITS, STYLE_BITS, Index, Meaning, Writer
-from haina.apps.words.sources import Known, Sense, known_words, running_text, senses, translations
+from haina.apps.words.sources import (
+    Known,
+    Sense,
+    chinese_text,
+    known_words,
+    running_text,
+    senses,
+    translations,
+)
 from haina.apps.words.terms import is_chinese, stem, terms
 from haina.text import pinyin
 
@@ -67,18 +75,19 @@ def build(
     untrained: Iterable[str] = (),
     vectors_of: Index | None = None,
     told: dict[str, np.ndarray] | None = None,
+    chinese_text: Iterable[str] = (),
 ) -> int:
     """Write the index of these senses; how many words it has.
 
     `more`: words that may have no sense; `untrained`: words whose definitions no vector is learned from;
     `vectors_of`: another index, whose vectors are taken instead of learning some; `told`: vectors of
-    English words from running text.
+    English words from running text; `chinese_text`: running text in Chinese.
     """
     vocabulary, english = _vocabulary(found, known, frequent, more)
     number = {word: at for at, word in enumerate(vocabulary)}
     found = [sense for sense in found if any(word in number for word in sense.words)]
     found = _brief(found) if frequent else found
-    writer = Writer(out, packed=bool(frequent))
+    writer = Writer(out)
     writer.about(format=FORMAT, english=english, sources=json.dumps(SOURCES))
     writer.text("words", vocabulary)
     _write_links(writer, found, number, len(vocabulary))
@@ -90,8 +99,8 @@ def build(
     writer.text("terms", table.number)
     writer.text("forms", (f"{form}\t{word}" for form, word in known.forms.items()))
     writer.array("posting_counts", np.diff(table.starts).astype(np.int32))
-    writer.array("posting_senses", table.senses, packed=True)
-    writer.array("posting_gains", table.gain, packed=True)
+    writer.array("posting_steps", np.diff(table.senses, prepend=np.int32(0)))
+    writer.array("posting_gains", table.gain)
     writer.array("idf", table.idf)
     pairs, stems = _write_translations(writer, found, known, number, table)
     _write_known(writer, found, known, vocabulary, number, english)
@@ -99,9 +108,12 @@ def build(
     begun = encoder.Known(vocabulary, english, table, stems, pairs, frequency)
     if vectors_of:
         learned = encoder.of_index(vectors_of, begun)
+        together = company.of_index(vectors_of, number.keys())
     else:
         learned = encoder.learn(found, begun, told or {}, {number[w] for w in untrained if w in number})
+        together = company.learn(chinese_text, vocabulary[english:])
     _write_learned(writer, learned)
+    _write_company(writer, together, number)
     writer.meanings(
         [Meaning(s.gloss, s.source, s.pos, () if frequent else s.examples[:EXAMPLES]) for s in found]
     )
@@ -154,7 +166,7 @@ def _write_links(writer: Writer, found: list[Sense], number: dict[str, int], wor
     ]
     rows.sort()
     table = np.array(rows, np.int32).reshape(-1, 3)
-    writer.array("link_senses", np.ascontiguousarray(table[:, 2]), packed=True)
+    writer.array("link_senses", np.ascontiguousarray(table[:, 2]))
     writer.array("link_counts", np.bincount(table[:, 0], minlength=words).astype(np.uint16))
     writer.array("link_first", np.bincount(table[table[:, 1] == 0, 0], minlength=words).astype(np.uint16))
 
@@ -197,16 +209,26 @@ def _write_rows(writer: Writer, name: str, rows: list[tuple[int, int, float]], c
     rows.sort(key=lambda row: row[0])
     at = np.array([row[0] for row in rows], np.int64)
     writer.array(f"{name}_counts", np.bincount(at, minlength=count).astype(np.uint16))
-    writer.array(f"{name}_values", np.array([row[1] for row in rows], np.int32), packed=True)
-    writer.array(f"{name}_weights", np.array([round(255 * row[2]) for row in rows], np.uint8), packed=True)
+    writer.array(f"{name}_values", np.array([row[1] for row in rows], np.int32))
+    writer.array(f"{name}_weights", np.array([round(255 * row[2]) for row in rows], np.uint8))
 
 
 def _write_learned(writer: Writer, learned: encoder.Learned) -> None:
-    for name, rows in (("term", learned.terms), ("word", learned.words)):
-        values, scale = vectors.int8(rows)
-        writer.array(f"{name}_vectors", values)
-        writer.array(f"{name}_scales", scale)
+    values, scale = vectors.int8(learned.terms)
+    writer.array("term_vectors", values)
+    writer.array("term_scales", scale)
+    writer.array("word_vectors", vectors.int8(learned.words)[0])
     writer.array("term_words", learned.chinese.astype(np.int32))
+
+
+def _write_company(writer: Writer, together: company.Company, number: dict[str, int]) -> None:
+    """Of words that the vocabulary has: single characters of the text may be none."""
+    kept = [row for row, word in enumerate(together.words) if word in number]
+    contexts, scale = vectors.int8(together.contexts[[row for row in kept if row < len(together.contexts)]])
+    writer.array("company_words", np.array([number[together.words[row]] for row in kept], np.int32))
+    writer.array("company_vectors", vectors.int8(together.vectors[kept])[0])
+    writer.array("company_contexts", contexts)
+    writer.array("company_scales", scale)
 
 
 def _write_known(
@@ -230,7 +252,7 @@ def _write_known(
     frequency = [known.frequency.get(word, 0.0) for word in vocabulary]
     writer.array("pos", pos)
     writer.array("labels", labels)
-    writer.array("frequency", np.array(frequency, np.float32), packed=True)
+    writer.array("frequency", np.array(frequency, np.float32))
     writer.array("hsk", np.array([known.hsk.get(word, 0) for word in vocabulary], np.uint8))
     writer.array("idiom", np.array([word in known.idioms for word in vocabulary], np.uint8))
     strokes = [[known.strokes.get(char, 0) for char in word] for word in vocabulary[english:]]
@@ -252,23 +274,6 @@ def _labels(gloss: str) -> int:
     return sum(STYLE_BITS[style] for style, names in LABELS.items() if any(name in aside for name in names))
 
 
-def without(found: list[Sense], words: frozenset[str]) -> list[Sense]:
-    """The senses as if these words had never been defined.
-
-    Who shares a synset with them keeps it, but for its Chinese words: they are there as translations of those.
-    """
-    if not words:
-        return found
-    kept = []
-    for sense in found:
-        rest = tuple(word for word in sense.words if word not in words)
-        if len(rest) < len(sense.words):
-            rest = tuple(word for word in rest if not is_chinese(word))
-        if rest:
-            kept.append(Sense(sense.gloss, rest, sense.source, sense.pos, sense.examples, sense.also))
-    return kept
-
-
 def make(
     folder: Path,
     out: Path,
@@ -280,7 +285,7 @@ def make(
 ) -> int:
     """The index of the dictionaries in a folder; how many words it has. `undefined`: words left without definition."""
     known = known_words(folder)
-    found = without(senses(folder, known), undefined)
+    found = senses(folder, known, undefined)
     return build(
         found,
         known,
@@ -290,6 +295,7 @@ def make(
         untrained=untrained,
         vectors_of=Index(vectors_of) if vectors_of else None,
         told=None if vectors_of else text.vectors(running_text(folder), encoder.DIMENSIONS),
+        chinese_text=chinese_text(folder),
     )
 
 

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from haina.apps.words.cluster import clusters
 from haina.apps.words.filters import POS, allowed
@@ -20,6 +20,9 @@ from haina.apps.words.terms import folded, is_chinese
 from haina.checkpoint.library import models
 from haina.options.words import WordsOptions
 from haina.wording import say
+
+if TYPE_CHECKING:
+    from haina.apps.words.rescore import Opinion
 
 LONGEST = 2000  # characters of a description; what follows is not read
 
@@ -75,8 +78,13 @@ class Dictionary:
         self._strokes, self._hsk = index.array("strokes"), index.array("hsk")
         self._one_at_a_time = threading.Lock()
 
-    def search(self, text: str, asked: WordsOptions | None = None) -> list[Result]:
-        """The words for a description. ValueError: nothing to look for, or a filter that cannot be read."""
+    def search(
+        self, text: str, asked: WordsOptions | None = None, opinion: Opinion | None = None
+    ) -> list[Result]:
+        """The words for a description. ValueError: nothing to look for, or a filter that cannot be read.
+
+        opinion: a model that has a say on the first hundred.
+        """
         asked = asked or WordsOptions()
         text = text[:LONGEST]
         if not any(char.isalnum() for char in folded(text)):
@@ -88,7 +96,10 @@ class Dictionary:
             )
         language: Language = asked.to or ("zh" if is_chinese(text) else "en")
         with self._one_at_a_time:
-            found = self.ranking.find(text, language, allowed(self.index, asked), asked.top)
+            top = max(asked.top, opinion.asked) if opinion else asked.top
+            found = self.ranking.find(text, language, allowed(self.index, asked), top)
+            if opinion:
+                found = opinion.rescored(text, found, self.index.words)[: asked.top]
             results = [self._result(each.word, each.score, each.sense) for each in found]
         if asked.clusters:
             results = clusters(results)

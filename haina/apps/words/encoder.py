@@ -89,15 +89,16 @@ def of_index(index: Index, known: Known) -> Learned:
     chinese = [word for word in range(known.english, len(known.words)) if known.words[word] in at]
     rows = [theirs.get(term, -1) for term in english] + [at[known.words[word]] for word in chinese]
     words = [index.number.get(word, -1) for word in known.words]
-    return Learned(_rows(index, "term", rows), _rows(index, "word", words), np.array(chinese, np.int64))
+    theirs_ED = index.array("term_vectors") * index.array("term_scales")[:, None]
+    words_WD = vectors.unit(index.array("word_vectors").astype(np.float32))
+    return Learned(_taken(theirs_ED, rows), _taken(words_WD, words), np.array(chinese, np.int64))
 
 
-def _rows(index: Index, name: str, numbers: list[int]) -> np.ndarray:
-    rows: np.ndarray = (
-        index.array(f"{name}_vectors")[numbers] * index.array(f"{name}_scales")[numbers][:, None]
-    )
-    rows[np.array(numbers) < 0] = 0
-    return rows
+def _taken(rows: np.ndarray, numbers: list[int]) -> np.ndarray:
+    """These rows; zeros for -1."""
+    taken: np.ndarray = rows[numbers]
+    taken[np.array(numbers) < 0] = 0
+    return taken
 
 
 def _lists(rows: Iterable[Iterable[int]]) -> Lists:

@@ -20,7 +20,8 @@ import numpy as np
 from haina.apps.words.postings import Postings
 from haina.wording import say
 
-FORMAT = 2
+FORMAT = 3
+WORTH = 0.9  # an array that packing leaves larger is kept as it lies
 BLOCK = 64  # senses whose texts are compressed together
 POS_BITS = {"n": 1, "v": 2, "a": 4, "r": 8}  # of the array pos
 STYLE_BITS = {"formal": 1, "informal": 2, "old": 4}  # of the array labels
@@ -81,9 +82,6 @@ class Index:
         values = values.reshape(json.loads(shape))
         return values
 
-    def has(self, name: str) -> bool:
-        return self._file.execute("select 1 from arrays where name = ?", (name,)).fetchone() is not None
-
     def _text(self, name: str) -> str:
         row = self._file.execute("select data from texts where name = ?", (name,)).fetchone()
         return zlib.decompress(row[0]).decode()
@@ -96,7 +94,7 @@ class Index:
         return Postings(
             number,
             starts,
-            self.array("posting_senses"),
+            np.cumsum(self.array("posting_steps"), dtype=np.int32),
             self.array("posting_gains"),
             float(self.about["most"]),
             self.array("idf"),
@@ -121,8 +119,8 @@ class Index:
 class Writer:
     """A new index, which appears under its name when it is whole."""
 
-    def __init__(self, path: Path, *, packed: bool):
-        self.path, self.packed = path, packed
+    def __init__(self, path: Path):
+        self.path = path
         self._part = path.with_name(path.name + ".part")
         self._part.unlink(missing_ok=True)
         self._file = sqlite3.connect(self._part)
@@ -131,13 +129,13 @@ class Writer:
     def about(self, **values: Any) -> None:
         self._file.executemany("insert into about values (?, ?)", [(k, str(v)) for k, v in values.items()])
 
-    def array(self, name: str, values: np.ndarray, *, packed: bool = False) -> None:
-        data, packed = values.tobytes(), packed or self.packed
-        row = (name, values.dtype.str, json.dumps(values.shape), packed)
-        self._file.execute(
-            "insert into arrays values (?, ?, ?, ?, ?)",
-            (*row, zlib.compress(data, 6) if packed else data),
-        )
+    def array(self, name: str, values: np.ndarray) -> None:
+        """Packed, if that makes it smaller."""
+        data = values.tobytes()
+        packed = zlib.compress(data, 6)
+        worth = len(packed) < WORTH * len(data)
+        row = (name, values.dtype.str, json.dumps(values.shape), worth, packed if worth else data)
+        self._file.execute("insert into arrays values (?, ?, ?, ?, ?)", row)
 
     def text(self, name: str, lines: Iterable[str]) -> None:
         data = zlib.compress("\n".join(lines).encode(), 9)

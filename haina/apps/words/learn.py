@@ -1,11 +1,12 @@
 """How much each channel of rank.py counts: learned from descriptions whose word is known.
 
-    python -m haina.apps.words.learn words.db
+    python -m haina.apps.words.learn words.db held.db held.txt
 
-prints the WEIGHTS of rank.py. For each direction the likelihood of the right words under a softmax over all promising
-ones is climbed (listwise: Cao et al., "Learning to Rank", ICML 2007), with a pull towards small weights. The
-descriptions in `examples.jsonl` are ours, none of them in a test. The belief that needs no definition also learns from
-definitions of the index, so that rare words are not held for unlikely ones.
+prints the WEIGHTS of rank.py. `held.db` is built with `--without held.txt`: its words have no definition there, nor any
+that a vector was learned from (`--untrained`). For each direction the likelihood of the right words under a softmax
+over all promising ones is climbed (listwise: Cao et al., "Learning to Rank", ICML 2007), with a pull towards small
+weights. The descriptions in `examples.jsonl` are ours, none of them in a test. The belief that needs no definition also
+learns from the definitions of the words held out: how a word is found that no dictionary has.
 """
 
 from __future__ import annotations
@@ -25,45 +26,43 @@ EXAMPLES = Path(__file__).with_name("examples.jsonl")
 DIRECTIONS: tuple[tuple[Language, Language], ...] = (("en", "en"), ("zh", "en"), ("en", "zh"), ("zh", "zh"))
 PROMISING = 300  # words that a right one is compared with
 STEPS, RATE, PULL = 400, 0.05, 0.002
-QUOTED = 150  # definitions
 OTHERS = 2000  # words drawn for all the rest
 Case = tuple[
     np.ndarray, np.ndarray, np.ndarray
 ]  # channels [N, C]; which are right; log of how many each stands for
 
 
-def learn(ranking: Ranking, rows: list[dict[str, Any]]) -> Weights:
-    """Weights of all directions; those into Chinese are learned last, since they build on those into English."""
-    quoted = _definitions(ranking)
+def learn(
+    ranking: Ranking, held: Ranking, rows: list[dict[str, Any]], quoted: list[dict[str, Any]]
+) -> Weights:
+    """Weights of all directions; those into Chinese are learned last, since they build on those into English.
+
+    rows: asked of `ranking`; quoted: definitions, asked of `held`, which lacks them.
+    """
     for direction in DIRECTIONS:
-        cases = [
-            case for row in rows if _direction(row) == direction for case in _case(ranking, row, direction)
-        ]
+        cases = _cases(ranking, rows, direction)
         defined, free = WEIGHTS[direction]
         free_C = np.array([name not in DEFINED for name in CHANNELS[direction[1]]], float)
-        known = [
-            case for row in quoted if _direction(row) == direction for case in _case(ranking, row, direction)
-        ]
         WEIGHTS[direction] = (
             _climb(cases, np.array(defined)),
-            _climb(cases + known, np.array(free) * free_C, free_C),
+            _climb(cases + _cases(held, quoted, direction), np.array(free) * free_C, free_C),
         )
     return WEIGHTS
 
 
-def _definitions(ranking: Ranking) -> list[dict[str, Any]]:
-    """Definitions as descriptions, for the channels that need none: so rare words are not held for unlikely ones."""
-    index = ranking.index
+def definitions(index: Index, words: list[str]) -> list[dict[str, Any]]:
+    """The first definition of each word as a description of it."""
     starts = np.append(0, np.cumsum(index.array("link_counts").astype(np.int64)))
     senses = index.array("link_senses")
-    drawn = np.random.default_rng(1).permutation(index.english)
-    words = [at for at in drawn.tolist() if index.words[at].isalpha() and starts[at] < starts[at + 1]][
-        :QUOTED
-    ]
     return [
-        {"description": index.meaning(int(senses[starts[at]])).gloss, "answer": index.words[at], "accept": []}
-        for at in words
+        {"description": index.meaning(int(senses[starts[at]])).gloss, "answer": word, "accept": []}
+        for word in words
+        if (at := index.number.get(word, -1)) >= 0 and starts[at] < starts[at + 1]
     ]
+
+
+def _cases(ranking: Ranking, rows: list[dict[str, Any]], direction: tuple[Language, Language]) -> list[Case]:
+    return [case for row in rows if _direction(row) == direction for case in _case(ranking, row, direction)]
 
 
 def _direction(row: dict[str, Any]) -> tuple[Language, Language]:
@@ -103,8 +102,11 @@ def _climb(cases: list[Case], start: np.ndarray, used_C: np.ndarray | float = 1.
 
 
 def main() -> None:
+    index, held, words = map(Path, sys.argv[1:])
     rows = [json.loads(line) for line in EXAMPLES.read_text("utf-8").splitlines()]
-    for direction, weights in learn(Ranking(Index(Path(sys.argv[1]))), rows).items():
+    known = Index(index)
+    quoted = definitions(known, words.read_text("utf-8").split())
+    for direction, weights in learn(Ranking(known), Ranking(Index(held)), rows, quoted).items():
         print(f"    {direction}: {weights},")
 
 

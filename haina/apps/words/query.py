@@ -1,13 +1,14 @@
 """What a description is looked up by: weighted terms, the words in it, and a direction among the vectors of meaning.
 
-A Chinese description is read as its longest words; each counts as the English stems that it is glossed by, all of
+A Chinese description is cut into its likeliest words; each counts as the English stems that it is glossed by, all of
 them as one term (Pirkola, "The Effects of Query Structure and Dictionary Setups", SIGIR 1998). It knows the index;
 not how a word is ranked.
 """
 
 from __future__ import annotations
 
-from functools import cached_property
+import math
+from functools import cached_property, lru_cache
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from haina.apps.words.index import Index
 from haina.apps.words.terms import LONGEST_WORD, is_chinese, runs, stem, terms
 
 OFTEN = 1500.0  # times in a million: a Chinese word so common counts half
+UNLISTED = 0.02  # times in a million that a word without a frequency is taken for
 TRANSLATED, PAIRED, SINGLE = 0.8, 0.25, 0.1  # weights of translated stems, pairs of characters, characters
 EMPTY = set(
     "的了着过是在和与或及等很把被让用从对于中里上下个一种这那有不为以之其所而就也都又还能会可可以由给到来去人们我你他她它什么怎么某"
@@ -27,6 +29,7 @@ class Queries:
 
     def __init__(self, index: Index):
         self.index = index
+        self.chinese_words = lru_cache(maxsize=16)(self._chinese_words)  # asked for thrice a description
 
     def terms(self, text: str) -> dict[str, float]:
         """The terms that a description is looked up by, with their weights."""
@@ -45,24 +48,38 @@ class Queries:
                 found[term] = max(found.get(term, 0.0), weight)
         return found
 
-    def chinese_words(self, text: str) -> list[int]:
-        """The words of a Chinese text, the longest first from its beginning; what says nothing is left out."""
-        found = []
-        for run in runs(text):
-            at = 0
-            while at < len(run) and not run[0].isascii():
-                word = self._longest(run, at)
-                if word in self.index.number and word not in EMPTY and word[-1] != "的":
-                    found.append(self.index.number[word])
-                at += len(word)
-        return found
+    def _chinese_words(self, text: str) -> list[int]:
+        """The words of a Chinese text, cut so that they are likeliest together; what says nothing is left out."""
+        return [
+            self.index.number[word]
+            for run in runs(text)
+            if not run[0].isascii()
+            for word in self._cut(run)
+            if word in self.index.number and word not in EMPTY and word[-1] != "的"
+        ]
 
-    def _longest(self, run: str, at: int) -> str:
-        for length in range(min(LONGEST_WORD, len(run) - at), 1, -1):
-            word = run[at : at + length]
-            if word in self.index.number and word[-1] != "的":
-                return word
-        return run[at]
+    def _cut(self, run: str) -> list[str]:
+        """Viterbi over the frequencies of words."""
+        best: list[tuple[float, int]] = [(0.0, 0)]  # nats up to a place, and where its last word begins
+        for end in range(1, len(run) + 1):
+            ways = range(max(0, end - LONGEST_WORD), end)
+            best.append(min((best[at][0] + self._nats(run[at:end]), at) for at in ways))
+        words, end = [], len(run)
+        while end:
+            words.append(run[best[end][1] : end])
+            end = best[end][1]
+        return words[::-1]
+
+    def _nats(self, word: str) -> float:
+        at = self.index.number.get(word)
+        if len(word) > 1 and (at is None or word[-1] == "的"):
+            return math.inf
+        return -math.log(((self._frequency[at] if at is not None else 0.0) + UNLISTED) / 1e6)
+
+    @cached_property
+    def _frequency(self) -> list[float]:
+        found: list[float] = self.index.array("frequency").tolist()
+        return found
 
     @cached_property
     def _stem_rows(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str], np.ndarray]:
@@ -106,3 +123,19 @@ class Queries:
         summed = self.vectors[known].sum(0)
         unit: np.ndarray = summed / (np.linalg.norm(summed) + 1e-6)
         return unit
+
+    def company(self, text: str) -> np.ndarray:
+        """What the words of a Chinese description have around them in running text, [D], added up."""
+        rows = [self._company_rows[word] for word in self.chinese_words(text) if word in self._company_rows]
+        summed: np.ndarray = self._contexts[rows].sum(0)
+        return summed
+
+    @cached_property
+    def _contexts(self) -> np.ndarray:
+        rows: np.ndarray = self.index.array("company_contexts") * self.index.array("company_scales")[:, None]
+        return rows
+
+    @cached_property
+    def _company_rows(self) -> dict[int, int]:
+        words = self.index.array("company_words")[: len(self._contexts)].tolist()
+        return {word: row for row, word in enumerate(words)}

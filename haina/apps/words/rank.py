@@ -15,39 +15,41 @@ from typing import Literal
 
 import numpy as np
 
+from haina.apps.words import vectors
 from haina.apps.words.index import Index
+from haina.apps.words.nearby import Nearby
 from haina.apps.words.query import EMPTY, Queries
 from haina.apps.words.terms import inside, is_chinese, runs, stem
 
 Language = Literal["en", "zh"]
 Weights = dict[tuple[Language, Language], tuple[tuple[float, ...], tuple[float, ...]]]
-COMMON = ("best", "second", "meaning", "frequency", "unlisted")
+COMMON = ("best", "second", "meaning", "near", "frequency", "unlisted")
 CHANNELS = {
-    "en": (*COMMON, "family", "via", "phrase", "kin"),
-    "zh": (*COMMON, "votes", "idiom", "kin", "characters", "long"),
+    "en": (*COMMON, "family", "via", "phrase", "kin", "mentioned"),
+    "zh": (*COMMON, "votes", "idiom", "kin", "characters", "long", "company"),
 }
 DEFINED = {"best", "second", "via", "votes"}  # channels that speak only for words that a dictionary defines
 # How much of the belief is with all channels, by the language of the description; the rest is with those that know
 # undefined words too.
-TRUST: dict[Language, float] = {"en": 0.3, "zh": 0.7}
+TRUST: dict[Language, float] = {"en": 0.2, "zh": 0.9}
 # Learned by learn.py. For each direction, what the description is in and what is looked for: weights of all channels,
 # then of those that need no definition.
 WEIGHTS: Weights = {
     ("en", "en"): (
-        (6.84, 0.63, 11.06, 0.37, -3.65, 0.09, 8.38, -1.29, -4.34),
-        (0.0, 0.0, 18.66, 0.41, 0.2, 1.64, 0.0, -4.44, -0.87),
+        (2.22, 0.69, 7.04, 2.98, 0.36, -3.2, -0.73, 6.37, -0.89, -4.42, 9.06),
+        (0.0, 0.0, 5.75, 4.11, 0.09, -0.73, 3.25, 0.0, -3.52, -1.39, 4.25),
     ),
     ("zh", "en"): (
-        (7.18, -0.66, 11.35, 0.46, -4.75, -0.22, 3.25, 0.02, -1.81),
-        (0.0, 0.0, 13.69, 0.54, -4.67, 1.99, 0.0, -0.2, -0.33),
+        (3.25, -0.48, 6.93, 4.56, 0.49, -3.94, -1.16, 1.85, -1.01, -2.25, 7.12),
+        (0.0, 0.0, 7.47, 5.17, 0.52, -3.97, -0.92, 0.0, -1.07, -1.62, 7.88),
     ),
     ("en", "zh"): (
-        (1.14, -6.93, 8.21, 0.28, -4.2, 0.63, 0.01, 0.0, -0.0, -0.69),
-        (0.0, 0.0, 15.6, 0.39, -4.67, 0.0, -1.22, -0.0, -0.0, -1.2),
+        (0.82, -6.55, 5.15, 2.98, 0.3, -4.25, 0.64, -0.1, 0.0, 0.0, -0.56, 0.0),
+        (0.0, 0.0, 8.0, 8.88, 0.38, -4.72, 0.0, -1.21, 0.0, 0.0, -1.28, 0.0),
     ),
     ("zh", "zh"): (
-        (7.08, -3.01, 10.37, 0.25, -3.76, 0.57, 0.93, -3.3, 0.15, -1.37),
-        (0.0, 0.0, 14.98, 0.47, -4.03, 0.0, 0.28, -3.22, 0.86, -1.52),
+        (4.6, -3.34, 7.5, 2.94, 0.22, -3.11, 0.47, 1.36, -3.61, -0.46, -0.98, 0.53),
+        (0.0, 0.0, 9.1, 5.55, 0.41, -3.31, 0.0, 0.78, -3.73, -0.3, -1.1, 0.55),
     ),
 }
 ROOT, LARGEST_FAMILY = 6, 40  # letters of a stem that kin share; words
@@ -70,9 +72,7 @@ class Ranking:
     def __init__(self, index: Index):
         self.index, self.queries = index, Queries(index)
         senses, counts, first = (index.array(f"link_{name}") for name in ("senses", "counts", "first"))
-        self.sense_count = 1 + max(
-            *(int(held.max(initial=0)) for held in (senses, index.array("posting_senses")))
-        )
+        self.sense_count = 1 + max(*(int(held.max(initial=0)) for held in (senses, index.postings.senses)))
         self._counts, self._senses = counts, senses
         self._starts = np.concatenate([[0], np.cumsum(counts.astype(np.int64))])
         in_first = np.arange(len(senses)) - np.repeat(self._starts[:-1], counts) < np.repeat(first, counts)
@@ -85,6 +85,7 @@ class Ranking:
         self._long = np.array([len(word) > 4 for word in words[index.english :]], np.float32)
         self._idiom = index.array("idiom").astype(np.float32)
         self._families = _Families.of(words[: index.english])
+        self._nearby = Nearby(index, senses, counts, self.sense_count)
 
     @cached_property
     def _pairs(self) -> tuple[_Group, _Group]:
@@ -135,22 +136,26 @@ class Ranking:
         score_S /= max(sum(w * index.postings.weigh(term) for term, w in weighted.items()), 1e-6)
         by_source = [group.best(score_S, len(index.words)) for group in self._groups]
         meaning = self.queries.direction(text, weighted)
-        english = self._english(text, weighted, by_source, meaning)
+        best = self._nearby.best(score_S)
+        pointed = [meaning, self._nearby.direction(score_S, best, self._vectors)]
+        english = self._english(text, weighted, by_source, pointed)
+        english.append(self._nearby.mentioned(score_S, best))
         if language == "en":
             return english, score_S, slice(0, index.english)
         asked: Language = "zh" if is_chinese(text) else "en"
         votes = self._votes(mixed(english, WEIGHTS[asked, "en"][0]))
         words = slice(index.english, len(index.words))
-        return self._chinese(text, weighted, by_source, meaning, votes), score_S, words
+        return self._chinese(text, weighted, by_source, pointed, votes), score_S, words
 
     def _english(
-        self, text: str, weighted: dict[str, float], by_source: list[np.ndarray], meaning: np.ndarray
+        self, text: str, weighted: dict[str, float], by_source: list[np.ndarray], pointed: list[np.ndarray]
     ) -> list[np.ndarray]:
         words = slice(0, self.index.english)
-        via_W = self._pairs[1].best(np.maximum(*by_source), len(self.index.words))
+        best_W = np.maximum(*by_source)
+        via_W = self._pairs[1].best(best_W, len(self.index.words))
         return [
-            *self._common(by_source, meaning, words),
-            self._families.best(np.maximum(*by_source)[words]),
+            *self._common(by_source, pointed, words),
+            self._families.best(best_W[words]),
             via_W[words],
             self._phrase,
             self._kin(text, weighted, words),
@@ -161,26 +166,30 @@ class Ranking:
         text: str,
         weighted: dict[str, float],
         by_source: list[np.ndarray],
-        meaning: np.ndarray,
+        pointed: list[np.ndarray],
         votes: np.ndarray,
     ) -> list[np.ndarray]:
         words = slice(self.index.english, len(self.index.words))
         return [
-            *self._common(by_source, meaning, words),
+            *self._common(by_source, pointed, words),
             votes,
             self._idiom[words],
             self._kin(text, weighted, words),
             self._characters(text),
             self._long,
+            self._company(text),
         ]
 
-    def _common(self, by_source: list[np.ndarray], meaning: np.ndarray, words: slice) -> list[np.ndarray]:
+    def _common(
+        self, by_source: list[np.ndarray], pointed: list[np.ndarray], words: slice
+    ) -> list[np.ndarray]:
+        """pointed: where the description points, and the senses that answer it best."""
         first_W, other_W = by_source[0][words], by_source[1][words]
         frequency = self._log_frequency[words]
         return [
             np.maximum(first_W, other_W),
             np.minimum(first_W, other_W),
-            self._meaning(meaning, words),
+            *(self._vectors[words] @ direction for direction in pointed),
             frequency,
             (frequency == 0).astype(np.float32),
         ]
@@ -192,16 +201,23 @@ class Ranking:
         heard[: self.index.english] = np.maximum(english - least, 0)
         return self._pairs[0].best(heard, len(heard))[self.index.english :]
 
-    def _meaning(self, vector: np.ndarray, words: slice) -> np.ndarray:
-        """Cosine of the description and each word."""
-        cosine: np.ndarray = self._vectors[words] @ vector
-        return cosine
-
     @cached_property
     def _vectors(self) -> np.ndarray:
         """Of words, [W, D], of length one."""
-        rows: np.ndarray = self.index.array("word_vectors") * self.index.array("word_scales")[:, None]
-        return rows
+        return vectors.unit(self.index.array("word_vectors").astype(np.float32))
+
+    def _company(self, text: str) -> np.ndarray:
+        """How much each Chinese word is used together with those of the description."""
+        words, vectors_KD = self._used
+        together = np.zeros(len(self.index.words) - self.index.english, np.float32)
+        together[words] = vectors_KD @ self.queries.company(text)
+        return together
+
+    @cached_property
+    def _used(self) -> tuple[np.ndarray, np.ndarray]:
+        """Places of Chinese words, and their vectors, of length one."""
+        rows = vectors.unit(self.index.array("company_vectors").astype(np.float32))
+        return self.index.array("company_words") - self.index.english, rows
 
     def _kin(self, text: str, weighted: dict[str, float], words: slice) -> np.ndarray:
         """1 for words of the description itself and their kin: whoever describes a word does not say it."""

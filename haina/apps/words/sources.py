@@ -10,7 +10,7 @@ import json
 import lzma
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,20 @@ _POINTER = re.compile(
     r"^(?:\w+ )?(?:variant of|see |see also|CL:|same as|equivalent to|also written|abbr\. |Taiwan pr|also pr)",
     re.I,
 )
+CHINESE_TEXT = (  # files, and how many of them one is taken of: enough text, and no kind too much of it
+    ("smile/data/*.json", 4),
+    ("chinese-novel/resources/**/*.html", 8),
+    ("luxun/data/raw/**/*.md", 1),
+    ("kdconv/data/*/train.json", 1),
+    ("how-to-cook/*/**/*.md", 1),
+    ("huatuo/data/llama_data.json", 1),
+    ("lawyer-llama/data/*.json", 1),
+)
+NOT_FREE = {"御香缥缈录", "上古秘史", "青红帮演义", "明代宫闱史"}  # novels whose authors died after 1945
 RELATED = ("similar", "also", "attribute", "entails", "causes", "mero_part", "mero_substance", "domain_topic")
+
+
+Synsets = dict[str, dict[str, list[str]]]  # by their names: members, definition, relations
 
 
 @dataclass(frozen=True)
@@ -59,11 +72,15 @@ class Known:
     forms: dict[str, str] = field(default_factory=dict)  # forgot → forget
 
 
-def senses(folder: Path, known: Known) -> list[Sense]:
-    """All senses of the dictionaries in a folder; `known` learns readings and forms on the way. ValueError: none."""
+def senses(folder: Path, known: Known, undefined: Set[str] = frozenset()) -> list[Sense]:
+    """All senses of the dictionaries in a folder; `known` learns readings and forms on the way. ValueError: none.
+
+    undefined: words that are taken as if no dictionary had them. Who shares a synset with them keeps it, but for its
+    Chinese words: they are there as translations of those.
+    """
     found: list[Sense] = []
     for read in (_wordnet, _wiktionary, _cedict):
-        found += read(folder, known)
+        found += (sense for sense in read(folder, known, undefined) if undefined.isdisjoint(sense.words))
     if not found:
         raise ValueError(
             say(
@@ -114,8 +131,8 @@ def _files(folder: Path, pattern: str) -> list[Path]:
 # -- Open English WordNet, and the Chinese words of its synsets -------------------------------------------------------
 
 
-def _wordnet(folder: Path, known: Known) -> Iterator[Sense]:
-    synsets: dict[str, dict[str, list[str]]] = {}
+def _wordnet(folder: Path, known: Known, undefined: Set[str]) -> Iterator[Sense]:
+    synsets: Synsets = {}
     for path in _files(folder, "english-wordnet/src/yaml/*.yaml"):
         if path.name.startswith("entries-"):
             _forms(path, known)
@@ -123,6 +140,8 @@ def _wordnet(folder: Path, known: Known) -> Iterator[Sense]:
             synsets.update(_yaml(path))
     if not synsets:
         yield from _packed_wordnet(folder)
+    translated = {name for name, synset in synsets.items() if undefined.isdisjoint(synset["members"])}
+    synsets = _known_synsets(synsets, undefined)
     narrower = defaultdict(list)
     for synset in synsets.values():
         for broader in synset.get("hypernym", []):
@@ -130,6 +149,7 @@ def _wordnet(folder: Path, known: Known) -> Iterator[Sense]:
     chinese = _chinese_of_synsets(folder)
     for name, synset in synsets.items():
         words, pos = chinese.get("".join(synset.get("ili", [])), []), POS[name[-1]]
+        words = words if name in translated else []
         for word in words:
             known.pos[word].add(pos)
         yield Sense(
@@ -142,9 +162,22 @@ def _wordnet(folder: Path, known: Known) -> Iterator[Sense]:
         )
 
 
-def _around(
-    synsets: dict[str, dict[str, list[str]]], synset: dict[str, list[str]], narrower: list[str]
-) -> str:
+def _known_synsets(synsets: Synsets, undefined: Set[str]) -> Synsets:
+    """Without words that are to be undefined, and without relations to synsets that had no other word."""
+    if not undefined:
+        return synsets
+    kept = {name: [word for word in s["members"] if word not in undefined] for name, s in synsets.items()}
+    return {
+        name: {
+            **{key: [v for v in values if kept.get(v, True)] for key, values in synset.items()},
+            "members": kept[name],
+        }
+        for name, synset in synsets.items()
+        if kept[name]
+    }
+
+
+def _around(synsets: Synsets, synset: dict[str, list[str]], narrower: list[str]) -> str:
     """Names and definition of what is broader, names of what is narrower or akin."""
     parts = [" ".join(narrower[:12])]
     for broader in synset.get("hypernym", []):
@@ -180,7 +213,7 @@ def _packed_wordnet(folder: Path) -> Iterator[Sense]:
         )
 
 
-def _yaml(path: Path) -> dict[str, dict[str, list[str]]]:
+def _yaml(path: Path) -> Synsets:
     """The plain lists of WordNet's files, {id: {key: values}}: a fraction of the time that a YAML parser takes."""
     found: dict[str, dict[str, list[str]]] = {}
     values: list[str] = []
@@ -223,7 +256,7 @@ def _forms(path: Path, known: Known) -> None:
 # -- English Wiktionary -----------------------------------------------------------------------------------------------
 
 
-def _wiktionary(folder: Path, known: Known) -> Iterator[Sense]:
+def _wiktionary(folder: Path, known: Known, _: Set[str]) -> Iterator[Sense]:
     for path in _files(folder, "open-dictionary/api/*/*.json"):
         for word, entry in json.loads(path.read_bytes()).items():
             for pos, text, examples in _meanings(entry):
@@ -246,7 +279,7 @@ def _meanings(entry: dict[str, Any]) -> Iterator[tuple[str, str, list[str]]]:
 # -- CC-CEDICT --------------------------------------------------------------------------------------------------------
 
 
-def _cedict(folder: Path, known: Known) -> Iterator[Sense]:
+def _cedict(folder: Path, known: Known, _: Set[str]) -> Iterator[Sense]:
     for word, reading, glosses in _cedict_rows(folder):
         if not word:
             continue
@@ -288,6 +321,24 @@ def running_text(folder: Path) -> Iterator[str]:
         yield path.read_text("utf-8", "replace")
     for row in _rows(folder, "books.jsonl.zst"):
         yield row["text"]
+
+
+def chinese_text(folder: Path) -> Iterator[str]:
+    """Talks, novels, recipes in Chinese: what words are used together is learned of them; an index holds none."""
+    for pattern, every in CHINESE_TEXT:
+        for path in _files(folder, pattern)[::every]:
+            if NOT_FREE.intersection(path.parts):
+                continue
+            text = path.read_text("utf-8", "replace")
+            yield from _strings(json.loads(text)) if path.suffix == ".json" else [_TAG.sub("", text)]
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, (list, dict)):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from _strings(each)
 
 
 def _rows(folder: Path, name: str) -> Iterator[dict[str, Any]]:

@@ -1,10 +1,10 @@
-"""Vectors of English words from running text: what stands near a word tells what it means.
+"""Vectors of words from running text: what stands near a word tells what it means.
 
 Positive pointwise mutual information of words and their neighbours, reduced by a randomised singular value
 decomposition: Levy, Goldberg and Dagan, "Improving Distributional Similarity with Lessons Learned from Word
 Embeddings" (TACL 2015), whose advice is taken on contexts (count ** 0.75), thinning of frequent words and weights of
 the singular values; Halko, Martinsson and Tropp, "Finding Structure with Randomness" (SIAM Review 2011). It needs
-SciPy. It knows no dictionary.
+SciPy. It knows no dictionary; how Chinese text is cut into words, company.py knows.
 """
 
 from __future__ import annotations
@@ -31,10 +31,25 @@ _WORD = re.compile("[a-z]+")
 
 def vectors(texts: Iterable[str], dimensions: int) -> dict[str, np.ndarray]:
     """Of each word that is frequent enough a vector of length one. ValueError: SciPy is not installed."""
-    chance = np.random.default_rng(1)
     words, ids, counts = _read(texts)
     if not words:
         return {}
+    left, values, _ = reduced(ids, counts / counts.sum(), THIN, dimensions)
+    rows = left * np.sqrt(values)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True) + 1e-9
+    padded = np.zeros((len(words), dimensions), np.float32)
+    padded[:, : rows.shape[1]] = rows
+    return dict(zip(words, padded, strict=True))
+
+
+def reduced(
+    ids: np.ndarray, share: np.ndarray, thin: float, dimensions: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What words and their neighbours tell of each other: words [W, D], singular values [D], contexts [C, D].
+
+    ids: the text, words by their numbers, the most frequent first; -1: none. share [W]: of each word in the text.
+    ValueError: SciPy is not installed.
+    """
     try:
         import scipy.sparse  # noqa: F401
     except ImportError:
@@ -44,14 +59,10 @@ def vectors(texts: Iterable[str], dimensions: int) -> dict[str, np.ndarray]:
                 "从文本学习词向量需要 SciPy；请运行 pip install 'haina[words]'",
             )
         ) from None
-    share = counts / counts.sum()
-    seen = np.append(np.minimum(1, np.sqrt(THIN / share)), 1.0)  # the last is what lies between texts
-    near = _neighbours(ids[chance.random(len(ids)) < seen[ids]], len(words), min(CONTEXTS, len(words)))
-    rows = _reduced(_informative(near), min(dimensions, *near.shape), chance)
-    rows /= np.linalg.norm(rows, axis=1, keepdims=True) + 1e-9
-    padded = np.zeros((len(words), dimensions), np.float32)
-    padded[:, : rows.shape[1]] = rows
-    return dict(zip(words, padded, strict=True))
+    chance = np.random.default_rng(1)
+    seen = np.append(np.minimum(1, np.sqrt(thin / share)), 1.0)  # the last is what lies between texts
+    near = _neighbours(ids[chance.random(len(ids)) < seen[ids]], len(share), min(CONTEXTS, len(share)))
+    return _decomposed(_informative(near), min(dimensions, *near.shape), chance)
 
 
 def _read(texts: Iterable[str]) -> tuple[list[str], np.ndarray, np.ndarray]:
@@ -99,12 +110,13 @@ def _informative(near: csr_matrix) -> csr_matrix:
     return csr_matrix((nats[told].astype(np.float32), (cells.row[told], cells.col[told])), shape=near.shape)
 
 
-def _reduced(matrix: csr_matrix, dimensions: int, chance: np.random.Generator) -> np.ndarray:
-    """[W, D]: left singular vectors times the square roots of the singular values."""
+def _decomposed(
+    matrix: csr_matrix, dimensions: int, chance: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The largest singular values, with what stands to their left [W, D] and right [C, D]."""
     width = min(dimensions + SPARE, *matrix.shape)
     basis = np.linalg.qr(matrix @ chance.standard_normal((matrix.shape[1], width), np.float32))[0]
     for _ in range(ROUNDS):
         basis = np.linalg.qr(matrix @ np.linalg.qr(matrix.T @ basis)[0])[0]
-    left, values, _ = np.linalg.svd((matrix.T @ basis).T, full_matrices=False)
-    rows: np.ndarray = (basis @ left)[:, :dimensions] * np.sqrt(values[:dimensions])
-    return rows
+    left, values, right = np.linalg.svd((matrix.T @ basis).T, full_matrices=False)
+    return (basis @ left)[:, :dimensions], values[:dimensions], right[:dimensions].T

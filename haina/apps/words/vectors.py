@@ -15,7 +15,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-EPOCHS, BATCH = 10, 1024
+EPOCHS, BATCH = 6, 1024
+LEAST_STEPS = 40  # of a dictionary so small that an epoch is one step
 RATE, SHARPNESS = 0.15, 14.0  # of Adagrad; of the softmax over cosines
 KEPT, OWN = 0.75, 0.5  # shares of the terms of a bag, and of the words' own parts, that a step sees
 TRANSLATED = 0.5  # share of the definitions that are read in Chinese
@@ -121,7 +122,8 @@ def learn(
     bags: of each definition its terms; defined: its words.
     """
     chance, table = np.random.default_rng(1), _Table.of(terms.copy())
-    for epoch in range(epochs):
+    steps = -(-(len(bags.starts) - 1) // BATCH)
+    for epoch in range(max(epochs, LEAST_STEPS // max(steps, 1))):
         losses = []
         order = chance.permutation(len(bags.starts) - 1)
         for at in range(0, len(order), BATCH):

@@ -1,4 +1,4 @@
-"""Which line of verse a description in today's Chinese means (as in the test CCPM): by what they share.
+"""Which line of verse a description in today's Chinese means, as CCPM asks: by what they share, without a model.
 
 A character of the line counts by its rarity if the description has it, and less if a word of the description has a
 meaning of it. Meanings are a mapping from words to the words of their English definitions; where they come from is not
