@@ -1,9 +1,14 @@
 """What the tests of every folder share: the language of messages, and where the data is."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
+
+sys.path.append(
+    str(Path(__file__).parents[1])
+)  # bench/ is not installed; haina is, and is found before the source
 
 
 @pytest.fixture(autouse=True)
